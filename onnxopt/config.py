@@ -1,0 +1,92 @@
+"""What a run is asked to do: the target and the options, checked before any work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from onnxopt.errors import OnnxOptError
+from onnxopt.text import near_matches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The hardware and runtime that the result is made for.
+
+    `domains` are the operator domains that rules may introduce; what is in the model already is
+    always kept. `provider` is the execution provider on which the result is measured.
+    """
+
+    name: str
+    summary: str
+    provider: str
+    domains: frozenset[str] = frozenset({""})
+
+
+_CONTRIB = frozenset({"", "com.microsoft"})
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target(
+            name="portable", summary="standard operators only, for any runtime", provider="cpu"
+        ),
+        Target(
+            name="cpu", summary="ONNX Runtime on this processor", provider="cpu", domains=_CONTRIB
+        ),
+        Target(
+            name="cuda", summary="ONNX Runtime on NVIDIA GPUs", provider="cuda", domains=_CONTRIB
+        ),
+        Target(
+            name="tensorrt",
+            summary="TensorRT, whose partitioner takes only standard operators",
+            provider="tensorrt",
+        ),
+    )
+}
+
+
+def find_target(name: str) -> Target:
+    """Return the target called `name`, or raise `OnnxOptError` with the near matches."""
+    if name not in TARGETS:
+        raise OnnxOptError(f"unknown target {name!r}", near_matches(name, TARGETS))
+    return TARGETS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeConfig:
+    """The options of `optimize`.
+
+    `fix` maps a dimension name (`batch`) or an input's axis (`input_ids:1`) to a size. `only` and
+    `skip` hold names of passes and rules. `max_growth` is the number of bytes by which constant
+    folding may enlarge the file beyond what it saves. `measure_seconds` bounds the time that
+    comparing the speed of two models may take.
+    """
+
+    target: Target = TARGETS["portable"]
+    fix: dict[str, int] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    verify: bool = True
+    measure: bool = True
+    check: bool = False
+    trace: bool = False
+    seed: int = 0
+    max_growth: int = 4096
+    measure_seconds: float = 20.0
+
+    def allows(self, name: str) -> bool:
+        """Tell whether the pass or rule called `name` may run."""
+        return name not in self.skip and (not self.only or name in self.only)
+
+
+def parse_fix(texts: tuple[str, ...] | list[str]) -> dict[str, int]:
+    """Read `DIM=VALUE` options: `batch=1` or `input_ids:1=128`."""
+    fixed: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name.strip() or not value.strip().isdigit() or int(value) < 1:
+            raise OnnxOptError(
+                f"--fix {text!r} is not DIM=VALUE", "write --fix batch=1 or --fix input_ids:1=128"
+            )
+        fixed[name.strip()] = int(value)
+    return fixed
