@@ -1,0 +1,1 @@
+"""The graph floor: everything that knows onnx_ir's corners."""

@@ -1,0 +1,1 @@
+"""The rewrite engine: patterns, rules, and the worklist that applies them."""

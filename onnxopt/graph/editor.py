@@ -1,0 +1,276 @@
+"""The one hand that mutates a graph: it names, inserts, replaces, erases, and remembers who asked.
+
+Rules and passes never touch nodes themselves. The editor keeps what a model's users rely on (the
+names, types and order of inputs and outputs), detaches what a removed node's nested graphs had
+captured, and writes the name of the rule into the metadata of each node that it inserts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+
+RULE_KEY = "onnxopt.rule"
+"""Key of the node metadata that names the rule which made the node."""
+
+
+class Editor:
+    """Mutates one model; several passes may share it.
+
+    `inserted` and `reread` are told of every new node and of every node one of whose inputs has
+    changed: a rewriter puts them on its worklist.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.rule = ""
+        self._listeners: list[Callable[[ir.Node], None]] = []
+        self._names: set[str] = set()
+        self._opsets: dict[ir.Graph, dict[str, int]] = {}
+        self._function_graphs: set[ir.Graph] = set()
+        self._learn()
+
+    def _learn(self) -> None:
+        for graph, opsets in facts.scopes(self.model):
+            self._opsets[graph] = opsets
+            if opsets is not self.model.opset_imports:
+                self._function_graphs.add(graph)
+            self._names.update(graph.initializers)
+            self._names.update(value.name or "" for value in graph.inputs)
+            for node in graph:
+                self._names.add(node.name or "")
+                self._names.update(value.name or "" for value in node.outputs)
+
+    def opset(self, graph: ir.Graph | None, domain: str = "") -> int:
+        """Return the version of an operator set in force in a graph; 0 where it is not imported."""
+        opsets = self.model.opset_imports
+        if graph is not None:
+            opsets = self._opsets.get(graph, opsets)
+        return opsets.get(domain, 0)
+
+    def opsets_of(self, graph: ir.Graph) -> dict[str, int]:
+        """Return the operator sets in force in a graph, by domain."""
+        return self._opsets.get(graph, self.model.opset_imports)
+
+    def import_opset(self, graph: ir.Graph, domain: str, version: int = 1) -> None:
+        """Make sure that an operator domain may be used in a graph."""
+        self._opsets.get(graph, self.model.opset_imports).setdefault(domain, version)
+
+    def fresh(self, base: str) -> str:
+        """Return a name that nothing in the model bears yet, close to `base`."""
+        name, number = base or "value", 0
+        while name in self._names:
+            number += 1
+            name = f"{base}_{number}"
+        self._names.add(name)
+        return name
+
+    @contextlib.contextmanager
+    def on_change(self, listener: Callable[[ir.Node], None]) -> Iterator[None]:
+        """Call `listener` with each node that is inserted or that reads a new value."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    @contextlib.contextmanager
+    def on_behalf_of(self, rule: str) -> Iterator[None]:
+        """Credit the nodes that are inserted meanwhile to `rule`."""
+        before, self.rule = self.rule, rule
+        try:
+            yield
+        finally:
+            self.rule = before
+
+    def holds_initializers(self, graph: ir.Graph) -> bool:
+        """Tell whether a graph may have initializers; the body of a function may not."""
+        return graph not in self._function_graphs
+
+    def constant(
+        self, content: np.ndarray[Any, Any] | ir.TensorProtocol, name: str, before: ir.Node
+    ) -> ir.Value:
+        """Add a constant under a fresh name, visible to `before`.
+
+        It becomes an initializer of the node's graph, or, inside a function (which has none), a
+        Constant node in front of `before`.
+        """
+        value = constant_value(content)
+        if self.holds_initializers(graph_of(before)):
+            self.adopt(value, name, before)
+            return value
+        node = constant_node(value)
+        self.insert([node], before)
+        return node.outputs[0]
+
+    def adopt(self, value: ir.Value, name: str, before: ir.Node) -> None:
+        """Make a free-standing constant an initializer of the graph that `before` stands in."""
+        assert value.const_value is not None
+        value.name = self.fresh(name)
+        graph_of(before).register_initializer(value)
+
+    def insert(self, nodes: Sequence[ir.Node], before: ir.Node) -> None:
+        """Insert nodes in front of `before`, named and credited to the current rule."""
+        graph = graph_of(before)
+        for node in nodes:
+            if not node.name:
+                node.name = self.fresh(f"{before.name or before.op_type}/{node.op_type}")
+            for value in node.outputs:
+                if not value.name:
+                    value.name = self.fresh(f"{node.name}_output")
+            if self.rule:
+                node.metadata_props[RULE_KEY] = self.rule
+        graph.insert_before(before, nodes)
+        for node in nodes:
+            self._tell(node)
+
+    def forwardable(self, old: ir.Value, new: ir.Value) -> bool:
+        """Tell whether readers of `old` can read `new` without an Identity in between.
+
+        Where `old` is a graph output, `new` has to take over its name: it must be computed in the
+        same graph and be no output itself.
+        """
+        if not old.is_graph_output():
+            return True
+        node, maker = old.producer(), new.producer()
+        return (
+            node is not None
+            and maker is not None
+            and maker.graph is node.graph
+            and not new.is_graph_output()
+        )
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Let every reader of `old` read `new`; a graph output keeps its name, type and shape.
+
+        `old` must have a producer; it is left without readers, for `erase` to take away.
+        """
+        if old is new:
+            return
+        if not self.forwardable(old, new):
+            node = old.producer()
+            assert node is not None
+            identity = ir.node("Identity", [new])
+            identity.outputs[0].name = self.fresh(f"{old.name}_kept")
+            self.insert([identity], node)
+            new = identity.outputs[0]
+        self._take_over(old, new)
+        readers = [use.node for use in old.uses()]
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        for node in readers:
+            self._tell(node)
+
+    def _take_over(self, old: ir.Value, new: ir.Value) -> None:
+        output = old.is_graph_output()
+        if new.type is None or output:
+            new.type = old.type
+        if new.shape is None or output:
+            new.shape = old.shape
+        # A new value that stands in for another keeps its name: people look for it.
+        maker = new.producer()
+        named_here = maker is not None and RULE_KEY in maker.metadata_props and not new.uses()
+        if output or named_here:
+            name = old.name
+            old.name = self.fresh(f"{name}_before")
+            new.name = name
+
+    def erase(self, node: ir.Node) -> int:
+        """Remove a node that nobody reads, and whatever only it had read; return how many went."""
+        gone, stack = 0, [node]
+        while stack:
+            current = stack.pop()
+            if current.graph is None or not is_dead(current):
+                continue
+            read = self._detach(current)
+            current.graph.remove(current)
+            gone += 1
+            for value in read:
+                maker = value.producer()
+                if maker is not None:
+                    stack.append(maker)
+                else:
+                    self.drop_initializer(value)
+        return gone
+
+    def _detach(self, node: ir.Node) -> list[ir.Value]:
+        """Stop a node, and all nodes of its nested graphs, from reading; return what was read."""
+        read: list[ir.Value] = []
+        for graph in facts.nested_graphs(node):
+            for inner in facts.graphs_within(graph):
+                read.extend(value for value in inner.outputs if value.graph is not inner)
+                inner.outputs.clear()
+                for nested in inner:
+                    read.extend(_release(nested))
+        read.extend(_release(node))
+        return read
+
+    def drop_initializer(self, value: ir.Value) -> bool:
+        """Remove an initializer that nobody reads and no caller can see; tell whether it went."""
+        graph = value.graph
+        if graph is None or not value.is_initializer() or value.uses():
+            return False
+        if value.is_graph_input() or value.is_graph_output():
+            return False
+        return graph.initializers.pop(value.name or "", None) is not None
+
+    def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
+        """Let one input of a node read another value."""
+        node.replace_input_with(index, value)
+        self._tell(node)
+
+    def set_attribute(self, node: ir.Node, name: str, value: Any) -> None:
+        """Set or, with None, remove an attribute."""
+        if value is None:
+            node.attributes.pop(name, None)
+        else:
+            node.attributes[name] = ir.convenience.convert_attribute(name, value)
+        self._tell(node)
+
+    def _tell(self, node: ir.Node) -> None:
+        for listener in self._listeners:
+            listener(node)
+
+
+def constant_value(content: np.ndarray[Any, Any] | ir.TensorProtocol) -> ir.Value:
+    """Make a nameless value that holds a constant and belongs to no graph yet."""
+    if isinstance(content, np.ndarray):
+        held: ir.TensorProtocol = ir.tensor(np.require(content, requirements=["C"]))
+    else:
+        held = content
+    value = ir.Value(name=None, const_value=held)
+    value.shape = ir.Shape(held.shape.numpy())
+    value.type = ir.TensorType(held.dtype)
+    return value
+
+
+def constant_node(value: ir.Value) -> ir.Node:
+    """Make a Constant node that holds what a free-standing constant holds."""
+    assert value.const_value is not None
+    node = ir.node("Constant", [], {"value": value.const_value})
+    node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+    return node
+
+
+def is_dead(node: ir.Node) -> bool:
+    """Tell whether no node and no graph output reads anything that the node computes."""
+    return not any(value.uses() or value.is_graph_output() for value in node.outputs)
+
+
+def _release(node: ir.Node) -> Iterable[ir.Value]:
+    read = [value for value in node.inputs if value is not None]
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+    return read
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """Return the graph that a node stands in; for a function's node, the function's graph."""
+    graph = node.graph
+    assert graph is not None, f"node {node.name!r} is in no graph"
+    return graph if isinstance(graph, ir.Graph) else graph.graph

@@ -1,0 +1,211 @@
+"""The rewrite engine: rules, found by the operator at their root, until none applies.
+
+A worklist holds the nodes that may be the root of a match. A rewrite puts what it inserted, and
+what reads it up to the depth of the deepest pattern, back on the list: the cost grows with the
+nodes that can match, not with rules × nodes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from onnxopt.config import Target
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor, graph_of
+from onnxopt.rewrite.pattern import State
+from onnxopt.rewrite.rule import Builder, Refusal, Rule
+
+_REASONS_PER_RULE = 5
+_NEAR_ENOUGH = 2  # a near miss is worth telling from this many matched nodes on
+_READERS_AT_ONCE = 64
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run of the engine did.
+
+    `done` counts rewrites by rule; `refused` says where a rule matched, or almost, and why it left
+    the graph alone; `crashed` names rules that raised, which were not used any further.
+    """
+
+    done: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    crashed: dict[str, str] = field(default_factory=dict)
+
+    def refuse(self, rule: Rule, node: ir.Node, reason: str) -> None:
+        """Note a refusal; only the first few of each rule are kept."""
+        reasons = self.refused.setdefault(rule.name, [])
+        if len(reasons) < _REASONS_PER_RULE:
+            reasons.append(f"{rule.name} at '{node.name}': {reason}")
+
+
+def rewrite(
+    editor: Editor, rules: Iterable[Rule], target: Target, *, tracing: bool = False
+) -> Outcome:
+    """Apply rules to every graph of a model until none fires; nested graphs and functions too.
+
+    `tracing` also reports near misses: patterns of which at least two nodes matched.
+    """
+    return _Rewriter(editor, tuple(rules), target, tracing).run()
+
+
+class _Rewriter:
+    """One run: the worklist, the rules by root, and what has been done."""
+
+    def __init__(
+        self, editor: Editor, rules: Sequence[Rule], target: Target, tracing: bool
+    ) -> None:
+        self.editor = editor
+        self.target = target
+        self.tracing = tracing
+        self.outcome = Outcome()
+        self.by_root: dict[str, list[Rule]] = {}
+        for rule in rules:
+            for op_type in sorted(rule.pattern.roots or ()):
+                self.by_root.setdefault(op_type, []).append(rule)
+        self.reach = max((rule.pattern.depth() for rule in rules), default=0)
+        self.work: deque[ir.Node] = deque()
+        self.queued: set[ir.Node] = set()
+
+    def run(self) -> Outcome:
+        nodes = 0
+        for graph, _ in facts.scopes(self.editor.model):
+            for node in graph:
+                nodes += 1
+                self.push(node)
+        allowance = 10 * nodes + 1000
+        with self.editor.on_change(self.revisit):
+            while self.work:
+                node = self.work.popleft()
+                self.queued.discard(node)
+                if node.graph is not None and self.visit(node):
+                    allowance -= 1
+                    assert allowance > 0, f"rules undo each other: {self.outcome.done}"
+        return self.outcome
+
+    def push(self, node: ir.Node) -> None:
+        if node.op_type in self.by_root and node not in self.queued:
+            self.queued.add(node)
+            self.work.append(node)
+
+    def revisit(self, node: ir.Node) -> None:
+        """Queue a node and the nodes downstream for which it may be part of a match."""
+        front, seen = [node], {node}
+        for _ in range(self.reach):
+            below: list[ir.Node] = []
+            for current in front:
+                self.push(current)
+                for value in current.outputs:
+                    uses = value.uses()
+                    if len(uses) <= _READERS_AT_ONCE:
+                        below.extend(use.node for use in uses if use.node not in seen)
+            seen.update(below)
+            front = below
+
+    def visit(self, node: ir.Node) -> bool:
+        graph = graph_of(node)
+        opset = self.editor.opset(graph)
+        for rule in self.by_root[node.op_type]:
+            if rule.name not in self.outcome.crashed and rule.suits(opset, self.target):
+                try:
+                    fired = self.attempt(node, rule)
+                except Exception as error:  # noqa: BLE001 - a faulty rule must not cost the model
+                    self.outcome.crashed[rule.name] = f"{type(error).__name__}: {error}"
+                    continue
+                if fired:
+                    self.outcome.done[rule.name] += 1
+                    return True
+        return False
+
+    def attempt(self, root: ir.Node, rule: Rule) -> bool:
+        """Try one rule at one node: match, build, replace."""
+        opsets = self.editor.opsets_of(graph_of(root))
+        state = State(opsets=opsets, tracing=self.tracing)
+        for _ in rule.pattern.match(root.outputs[0], state):
+            reason = self.visible_from_outside(root, rule, state)
+            if reason:
+                self.outcome.refuse(rule, root, reason)
+                continue
+            builder = Builder(self.editor, root, self.target)
+            try:
+                built = rule.build(builder, *(_argument(rule, state, name) for name in rule.wants))
+            except Refusal as refusal:
+                self.outcome.refuse(rule, root, str(refusal))
+                built = None
+            except Exception:
+                builder.discard()
+                raise
+            if built is not None and self.commit(root, rule, state, builder, built):
+                return True
+            builder.discard()
+        if self.tracing and state.reached >= _NEAR_ENOUGH:
+            self.outcome.refuse(rule, root, state.near_miss)
+        return False
+
+    def visible_from_outside(self, root: ir.Node, rule: Rule, state: State) -> str:
+        """Say which inner value somebody outside the match reads, or nothing."""
+        exempt = {root, *(state.bound.get(name) for name in rule.also)}
+        inside = set(state.nodes)
+        for node in inside - exempt:
+            for value in node.outputs:
+                if value.is_graph_output():
+                    return f"'{value.name}' is an output of the graph"
+                outside = [use.node for use in value.uses() if use.node not in inside]
+                if outside:
+                    return f"'{value.name}' is also read by '{outside[0].name}'"
+        return ""
+
+    def commit(self, root: ir.Node, rule: Rule, state: State, builder: Builder, built: Any) -> bool:
+        """Put the replacement in the place of the match; False where that would gain nothing."""
+        new = built if isinstance(built, tuple) else (built,)
+        also = [state.bound[name].outputs[0] for name in rule.also]
+        old = [*root.outputs[: len(new) - len(also)], *also]
+        rest = root.outputs[len(new) - len(also) :]
+        if any(value.uses() or value.is_graph_output() for value in rest):
+            self.outcome.refuse(rule, root, f"'{rest[0].name}' and its like are read too")
+            return False
+        pairs = list(zip(old, new, strict=True))
+        if root.op_type == "Identity" and not self.editor.forwardable(*pairs[0]):
+            return False
+        if not all(_types_agree(before, after) for before, after in pairs):
+            self.outcome.refuse(rule, root, "the element type would change")
+            return False
+        with self.editor.on_behalf_of(rule.name):
+            for number, value in enumerate(builder.constants):
+                if value.uses():
+                    self.editor.adopt(value, f"{root.name or root.op_type}/constant{number}", root)
+            self.editor.insert(builder.nodes, root)
+            for before, after in pairs:
+                self.editor.replace(before, after)
+        if also:
+            graph_of(root).sort()
+        self.editor.erase(root)
+        for name in rule.also:
+            self.editor.erase(state.bound[name])
+        return True
+
+
+def _argument(rule: Rule, state: State, name: str) -> Any:
+    """Give a build function what a name stands for: a value, a node, or a constant's array."""
+    found = state.bound.get(name)
+    if name not in rule.constants:
+        return found
+    if found is None:
+        default = rule.constants[name]
+        return None if default is None else np.asarray(default, np.float32)
+    array = facts.constant(found)
+    assert array is not None
+    half = array.dtype in (np.float16, ml_dtypes.bfloat16)
+    return array.astype(np.float32) if half else array
+
+
+def _types_agree(old: ir.Value, new: ir.Value) -> bool:
+    before, after = facts.dtype(old), facts.dtype(new)
+    return before is None or after is None or before == after

@@ -1,0 +1,503 @@
+"""The pattern language: a pattern is written as the expression that it matches.
+
+    x, eps = var("x"), const("eps")
+    product(x, 0.5, 1 + op.Erf(x / math.sqrt(2) | x * math.sqrt(0.5)))
+
+`op.Conv(x, w, bind="conv", group=1)` matches a node: its inputs match the patterns given, its
+attributes have the values given (an attribute that is absent has its schema's default; one that
+the operator does not have yet at the model's operator set is not looked at), and the node is bound
+under `bind`. `op.Concat()` without inputs matches whatever the inputs are. `var`
+binds a value, `const` an array that no caller can override, a number any one-element constant
+within 0.1 %. The same name twice is the same value. `|` gives alternatives. The order of the
+operands of a commutative operator, and for `product` and `total` also their grouping, is the
+engine's business.
+
+A node of a match other than its root is removed with it: it may have no reader outside the match
+and be no graph output. `shared=True` marks a node that may stay where it is.
+
+Matching walks up from the root, backtracking: a generator yields once for every way to match, with
+the bindings in `State`, and takes them back when it is resumed.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+
+COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean"})
+"""Operators whose two operands may be exchanged."""
+
+_ANYTHING: frozenset[str] | None = None
+
+
+@dataclass(eq=False)
+class State:
+    """The bindings of a match while it grows, and how far the best failing attempt came."""
+
+    opsets: dict[str, int]
+    graph: Any = None
+    bound: dict[str, Any] = field(default_factory=dict)
+    nodes: list[ir.Node] = field(default_factory=list)
+    tracing: bool = False
+    reached: int = 0
+    near_miss: str = ""
+
+    def bind(self, name: str, thing: Any) -> bool | None:
+        """Bind a name: True if it is new, False if it already means this thing, None if another."""
+        known = self.bound.get(name)
+        if known is None:
+            self.bound[name] = thing
+            return True
+        return False if known is thing else None
+
+    def miss(self, reason: str) -> None:
+        """Remember why the attempt that came furthest did not match."""
+        if len(self.nodes) > self.reached:
+            self.reached, self.near_miss = len(self.nodes), reason
+
+
+class Pattern:
+    """Something that a value can match."""
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        """Yield once for every way in which the value matches, with the bindings in `state`."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def roots(self) -> frozenset[str] | None:
+        """The operators that can have computed a matching value; None: any, or none at all."""
+        return _ANYTHING
+
+    def parts(self) -> Sequence[Pattern]:
+        """Return the patterns directly below this one."""
+        return ()
+
+    def names(self) -> frozenset[str]:
+        """Return every name that a match may bind."""
+        return frozenset().union(*(part.names() for part in self.parts()))
+
+    def depth(self) -> int:
+        """Return the number of nodes on the longest way from the root to a leaf."""
+        return max((part.depth() for part in self.parts()), default=0)
+
+    def __add__(self, other: Operand) -> Pattern:
+        return _operator("Add", self, other)
+
+    def __radd__(self, other: Operand) -> Pattern:
+        return _operator("Add", other, self)
+
+    def __sub__(self, other: Operand) -> Pattern:
+        return _operator("Sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Pattern:
+        return _operator("Sub", other, self)
+
+    def __mul__(self, other: Operand) -> Pattern:
+        return _operator("Mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Pattern:
+        return _operator("Mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Pattern:
+        return _operator("Div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Pattern:
+        return _operator("Div", other, self)
+
+    def __pow__(self, other: Operand) -> Pattern:
+        return _operator("Pow", self, other)
+
+    def __or__(self, other: Pattern) -> Pattern:
+        return AnyOf((self, other))
+
+
+Operand = Pattern | float | int | None
+
+
+def _operator(op_type: str, left: Operand, right: Operand) -> Pattern:
+    return OpPattern(op_type, (lift(left), lift(right)), {})
+
+
+def lift(operand: Operand) -> Pattern:
+    """Turn a number into the pattern that matches it, and None into 'no input here'."""
+    if operand is None:
+        return Absent()
+    return operand if isinstance(operand, Pattern) else Scalar(float(operand))
+
+
+@dataclass(frozen=True, eq=False)
+class Absent(Pattern):
+    """Matches an optional input that is not there."""
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:  # noqa: ARG002
+        if value is None:
+            yield
+
+
+@dataclass(frozen=True, eq=False)
+class Var(Pattern):
+    """Matches any value and binds it; with `optional`, also an input that is not there (None)."""
+
+    name: str
+    optional: bool = False
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        if value is None:
+            if self.optional:
+                yield
+            return
+        new = state.bind(self.name, value)
+        if new is None:
+            state.miss(f"'{value.name}' is not the value that {self.name} stands for elsewhere")
+            return
+        yield
+        if new:
+            del state.bound[self.name]
+
+    def names(self) -> frozenset[str]:
+        return frozenset({self.name})
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Pattern):
+    """Matches a constant; the rule's build function gets its array (half precision as float32).
+
+    With a `default`, an input that is not there matches too and the array is that number.
+    """
+
+    name: str
+    default: float | None = None
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        if value is None:
+            if self.default is not None:
+                yield
+            return
+        if not facts.is_constant(value):
+            if state.tracing:
+                why = "can be overridden by the caller" if value.is_initializer() else "is computed"
+                state.miss(f"'{value.name}' should be a constant but {why}")
+            return
+        new = state.bind(self.name, value)
+        if new is None:
+            return
+        yield
+        if new:
+            del state.bound[self.name]
+
+    def names(self) -> frozenset[str]:
+        return frozenset({self.name})
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Pattern):
+    """Matches a constant of one element within 0.1 % of `number` (half precision rounds √2)."""
+
+    number: float
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        found = facts.scalar(value)
+        if found is None:
+            return
+        if math.isclose(found, self.number, rel_tol=1e-3, abs_tol=1e-12):
+            yield
+        elif state.tracing:
+            state.miss(f"the constant is {found:.6g} where {self.number:.6g} is expected")
+
+
+@dataclass(frozen=True, eq=False)
+class AnyOf(Pattern):
+    """Matches what one of its choices matches, tried in order."""
+
+    choices: tuple[Pattern, ...]
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        for choice in self.choices:
+            if could_match(choice, value):
+                yield from choice.match(value, state)
+
+    @functools.cached_property
+    def roots(self) -> frozenset[str] | None:
+        return _union(choice.roots for choice in self.choices)
+
+    def parts(self) -> Sequence[Pattern]:
+        return self.choices
+
+
+@dataclass(frozen=True, eq=False)
+class OpPattern(Pattern):
+    """Matches the first output of a node; see the module's text."""
+
+    op_type: str
+    inputs: tuple[Pattern, ...]
+    attributes: dict[str, Any]
+    bind: str | None = None
+    domain: str = ""
+    shared: bool = False
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        node = None if value is None else value.producer()
+        if node is None or node.op_type != self.op_type or node.domain != self.domain:
+            if state.tracing and value is not None:
+                made = node.op_type if node is not None else "no node"
+                state.miss(f"'{value.name}' is made by {made} where {self.op_type} is expected")
+            return
+        if node.outputs[0] is not value or not self._fits(node, state):
+            return
+        new = state.bind(self.bind, node) if self.bind else False
+        if new is None:
+            return
+        if not self.shared:
+            state.nodes.append(node)
+        for operands in self._orders(node):
+            yield from match_all(self.inputs, operands, 0, state)
+        if not self.shared:
+            state.nodes.pop()
+        if new and self.bind:
+            del state.bound[self.bind]
+
+    def _fits(self, node: ir.Node, state: State) -> bool:
+        if state.graph is None:
+            state.graph = node.graph
+        elif node.graph is not state.graph:
+            state.miss(f"'{node.name}' stands in an outer graph")
+            return False
+        if not self.inputs:
+            return self._attributes_agree(node, state)
+        surplus = node.inputs[len(self.inputs) :]
+        if any(value is not None for value in surplus):
+            return False
+        return self._attributes_agree(node, state) and scalars_broadcast(self.inputs, node)
+
+    def _attributes_agree(self, node: ir.Node, state: State) -> bool:
+        for name, expected in self.attributes.items():
+            opset = state.opsets.get(node.domain, 1)
+            found = facts.attribute(node, name, opset)
+            if found is None and not facts.defines_attribute(
+                self.op_type, self.domain, opset, name
+            ):
+                continue
+            if found != expected:
+                state.miss(f"'{node.name}' has {name}={found!r} where {expected!r} is expected")
+                return False
+        return True
+
+    def _orders(self, node: ir.Node) -> Iterator[Sequence[ir.Value | None]]:
+        if not self.inputs:
+            return
+        count = len(self.inputs)
+        operands = tuple(node.inputs)
+        if len(operands) < count:
+            operands += (None,) * (count - len(operands))
+        yield operands[:count]
+        if count == 2 and self.op_type in COMMUTATIVE and operands[0] is not operands[1]:
+            yield operands[::-1]
+
+    @functools.cached_property
+    def roots(self) -> frozenset[str] | None:
+        return frozenset({self.op_type})
+
+    def parts(self) -> Sequence[Pattern]:
+        return self.inputs
+
+    def names(self) -> frozenset[str]:
+        return super().names() | ({self.bind} if self.bind else set())
+
+    def depth(self) -> int:
+        return 1 + super().depth()
+
+
+@dataclass(frozen=True, eq=False)
+class AnyInputs(OpPattern):
+    """Matches a node whatever its inputs are."""
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        node = None if value is None else value.producer()
+        if node is None or node.op_type != self.op_type or node.domain != self.domain:
+            return
+        if node.outputs[0] is not value or not self._fits(node, state):
+            return
+        new = state.bind(self.bind, node) if self.bind else False
+        if new is None:
+            return
+        if not self.shared:
+            state.nodes.append(node)
+        yield
+        if not self.shared:
+            state.nodes.pop()
+        if new and self.bind:
+            del state.bound[self.bind]
+
+
+@dataclass(frozen=True, eq=False)
+class Chain(Pattern):
+    """Matches an associative, commutative operator over its operands in any grouping and order."""
+
+    op_type: str
+    operands: tuple[Pattern, ...]
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        for leaves, nodes in groupings(self.op_type, value, len(self.operands), inner=False):
+            if state.graph is None:
+                state.graph = nodes[0].graph
+            if any(node.graph is not state.graph for node in nodes):
+                continue
+            if not all(scalars_broadcast(self.operands, node) for node in nodes):
+                continue
+            state.nodes.extend(nodes)
+            yield from _assign(self.operands, list(leaves), state)
+            del state.nodes[-len(nodes) :]
+
+    @functools.cached_property
+    def roots(self) -> frozenset[str] | None:
+        return frozenset({self.op_type})
+
+    def parts(self) -> Sequence[Pattern]:
+        return self.operands
+
+    def depth(self) -> int:
+        return len(self.operands) - 1 + super().depth()
+
+
+def groupings(
+    op_type: str, value: ir.Value | None, count: int, *, inner: bool = True
+) -> Iterator[tuple[tuple[ir.Value | None, ...], tuple[ir.Node, ...]]]:
+    """Yield every way to see a value as `count` operands, with the nodes in between."""
+    if count == 1:
+        yield (value,), ()
+        return
+    node = None if value is None else value.producer()
+    if node is None or node.op_type != op_type or node.domain or len(node.inputs) != 2:
+        return
+    if inner and len(node.outputs[0].uses()) != 1:
+        return
+    left, right = node.inputs
+    for size in range(1, count):
+        for some, made in groupings(op_type, left, size):
+            for others, made_too in groupings(op_type, right, count - size):
+                yield (*some, *others), (node, *made, *made_too)
+
+
+def _assign(
+    patterns: Sequence[Pattern], leaves: list[ir.Value | None], state: State
+) -> Iterator[None]:
+    if not patterns:
+        yield
+        return
+    for index, leaf in enumerate(leaves):
+        if could_match(patterns[0], leaf):
+            rest = leaves[:index] + leaves[index + 1 :]
+            for _ in patterns[0].match(leaf, state):
+                yield from _assign(patterns[1:], rest, state)
+
+
+def match_all(
+    patterns: Sequence[Pattern], values: Sequence[ir.Value | None], index: int, state: State
+) -> Iterator[None]:
+    """Yield once for every way in which all values match their patterns, from `index` on."""
+    if index == 0 and not state.tracing and not all(map(could_match, patterns, values)):
+        return
+    if index == len(patterns):
+        yield
+        return
+    for _ in patterns[index].match(values[index], state):
+        yield from match_all(patterns, values, index + 1, state)
+
+
+def could_match(pattern: Pattern, value: ir.Value | None) -> bool:
+    """Tell cheaply whether a match is not ruled out by the operator that made the value."""
+    roots = pattern.roots
+    if roots is None:
+        return True
+    node = None if value is None else value.producer()
+    return node is not None and node.op_type in roots
+
+
+def scalars_broadcast(patterns: Sequence[Pattern], node: ir.Node) -> bool:
+    """Tell whether no one-element constant of the node raises the rank of what it meets.
+
+    A constant of shape [1, 1, 1] makes a matrix three-dimensional: a rule that drops it would
+    change the shape of its result.
+    """
+    if not any(isinstance(pattern, (Scalar, AnyOf)) for pattern in patterns):
+        return True
+    for value in node.inputs:
+        if value is None or facts.scalar(value) is None:
+            continue
+        need = facts.rank(value) or 0
+        others = [facts.rank(other) or 0 for other in node.inputs if other is not value]
+        if need > max(others, default=0):
+            return False
+    return True
+
+
+def _union(sets: Iterator[frozenset[str] | None]) -> frozenset[str] | None:
+    found: set[str] = set()
+    for some in sets:
+        if some is None:
+            return None
+        found |= some
+    return frozenset(found)
+
+
+class _Operators:
+    """Makes patterns of nodes: `op.Conv(x, w)`, `op.of('com.microsoft').Gelu(x)`."""
+
+    def __init__(self, domain: str = "") -> None:
+        self._domain = domain
+
+    def of(self, domain: str) -> _Operators:
+        """Return the operators of another domain."""
+        return _Operators(domain)
+
+    def __getattr__(self, op_type: str) -> Any:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+
+        def make(
+            *inputs: Operand, bind: str | None = None, shared: bool = False, **attributes: Any
+        ) -> OpPattern:
+            wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
+            kind = OpPattern if inputs else AnyInputs
+            return kind(op_type, tuple(map(lift, inputs)), wanted, bind, self._domain, shared)
+
+        return make
+
+
+op = _Operators()
+
+
+def var(name: str, *, optional: bool = False) -> Var:
+    """Make a pattern that matches any value and binds it under `name`."""
+    return Var(name, optional)
+
+
+def variables(names: str) -> list[Var]:
+    """Make several `var` at once from names with spaces in between."""
+    return [Var(name) for name in names.split()]
+
+
+def const(name: str, default: float | None = None) -> Const:
+    """Make a pattern that matches a constant and binds its array under `name`."""
+    return Const(name, default)
+
+
+def consts(names: str) -> list[Const]:
+    """Make several `const` at once from names with spaces in between."""
+    return [Const(name) for name in names.split()]
+
+
+def product(*operands: Operand) -> Chain:
+    """Match the product of the operands, in whatever order and grouping the Mul nodes stand."""
+    return Chain("Mul", tuple(map(lift, operands)))
+
+
+def total(*operands: Operand) -> Chain:
+    """Match the sum of the operands, in whatever order and grouping the Add nodes stand."""
+    return Chain("Add", tuple(map(lift, operands)))
