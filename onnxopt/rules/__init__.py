@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from onnxopt.rewrite.rule import Rule
 
 TABLE = (
-    "batchnorm.fold_batchnorm_into_conv",
+    # what stands for nothing: identities, pairs that cancel, chains of one kind
+    # normalisation and activation, from the forms that exporters write
     "gelu.fuse_erf_gelu",
+    # constants into linear operators
+    "batchnorm.fold_batchnorm_into_conv",
 )
 
 
