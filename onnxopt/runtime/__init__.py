@@ -1,0 +1,1 @@
+"""Everything that touches onnxruntime: sessions, providers, inputs to run with, comparison."""
