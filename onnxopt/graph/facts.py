@@ -17,6 +17,9 @@ from onnxopt.graph._onnx_ir import ir
 
 Dim = int | str | None
 
+UNKNOWN_NAMES = frozenset({"", "?", "*", "-1", "None", "none", "unknown", "dynamic"})
+"""What exporters write for a dimension that they do not know: no name, two of them may differ."""
+
 
 def is_constant(value: ir.Value | None) -> bool:
     """Tell whether the value is the same at every run and known now."""
@@ -79,7 +82,13 @@ def shape(value: ir.Value | None) -> tuple[Dim, ...] | None:
     if value.shape is None:
         found = tensor(value)
         return None if found is None else tuple(found.shape.numpy())
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return tuple(_dim(dim if isinstance(dim, int) else dim.value) for dim in value.shape)
+
+
+def _dim(dim: Dim) -> Dim:
+    if isinstance(dim, int):
+        return dim if dim >= 0 else None
+    return None if dim in UNKNOWN_NAMES else dim
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

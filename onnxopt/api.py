@@ -1,0 +1,283 @@
+"""What `import onnxopt` offers: the commands' verbs, with paths or models in and reports out."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from onnxopt import pipeline, prove
+from onnxopt.config import OptimizeConfig, find_target
+from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.graph import facts, io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import RULE_KEY
+from onnxopt.graph.profile import macs, parameters, profile
+from onnxopt.graph.signature import spec_of
+from onnxopt.passes import shapes
+from onnxopt.report import (
+    BenchmarkReport,
+    CompareReport,
+    InspectReport,
+    NodeInfo,
+    OptimizeReport,
+    Profile,
+)
+
+if TYPE_CHECKING:
+    from onnxopt.pipeline import Progress
+
+ModelLike = str | Path | onnx.ModelProto | ir.Model
+
+
+def optimize(
+    model: ModelLike,
+    output: str | Path | None = None,
+    *,
+    target: str = "portable",
+    fix: Mapping[str, int] | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    verify: bool = True,
+    measure: bool = True,
+    data: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    check: bool = False,
+    trace: bool = False,
+    progress: Progress | None = None,
+) -> OptimizeReport:
+    """Optimize a model exactly, prove it against the original, measure it, and write it.
+
+    `data` is a path as `--data` takes it, or feeds (input name to array). Without `output` nothing
+    is written; the report carries the model. A result that is wrong is never written: the report
+    is then false. Raises `OnnxOptError` for whatever the caller can mend.
+    """
+    start = time.perf_counter()
+    config = OptimizeConfig(
+        target=find_target(target),
+        fix=dict(fix or {}),
+        only=tuple(only),
+        skip=tuple(skip),
+        verify=verify,
+        measure=measure,
+        check=check,
+        trace=trace,
+    )
+    pipeline.check_names((*config.only, *config.skip))
+    if verify or measure:
+        _require_runtime()
+    with _on_disk(model) as source:
+        if output is not None:
+            io.check_output(output, source)
+        is_path = isinstance(data, (str, Path))
+        prover = prove.Prover(
+            source,
+            config,
+            data=data if is_path else None,
+            feeds=None if is_path else data,
+            progress=progress,
+        )
+        before = _profile_of(prover.load(), source)
+        proof = prover.prove()
+        right = proof.verification is None or proof.verification.passed
+        if output is not None and right:
+            io.save(proof.candidate.model, output)
+        return _report(proof, config, before, output, start)
+
+
+def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> InspectReport:
+    """Say what is in a model, what each node costs, and which provider would take it."""
+    with _on_disk(model) as source:
+        loaded = io.load(source)
+        shapes.infer(loaded)
+        nodes = tuple(
+            NodeInfo(
+                name=node.name or "",
+                op=node.op_type,
+                domain=node.domain,
+                graph=graph.name or "",
+                outputs=tuple(spec_of(value) for value in node.outputs),
+                macs=macs(node),
+                parameters=parameters(node),
+                rule=node.metadata_props.get(RULE_KEY),
+            )
+            for graph, _ in facts.scopes(loaded)
+            for node in graph
+        )
+        return InspectReport(
+            profile=_profile_of(loaded, source),
+            nodes=nodes,
+            placement={name: _placement(source, name) for name in providers},
+            warnings=tuple(_remarks(loaded)),
+        )
+
+
+def compare(
+    a: ModelLike,
+    b: ModelLike,
+    *,
+    data: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    min_sqnr: float | None = None,
+) -> CompareReport:
+    """Tell whether two models compute the same; `a` is the reference.
+
+    Tolerances come from the reference's own noise unless `rtol`, `atol` (absolute and relative, as
+    numpy's) or `min_sqnr` (dB) are given.
+    """
+    from onnxopt.runtime.compare import Reference
+
+    start = time.perf_counter()
+    _require_runtime()
+    with _on_disk(a) as reference, _on_disk(b) as candidate:
+        loaded, other = io.load(reference), io.load(candidate)
+        shapes.infer(loaded)
+        if data is None or isinstance(data, (str, Path)):
+            found = Reference.invent(reference, loaded, data=data)
+        else:
+            found = Reference.of(reference, list(data))
+        verdict = found.judge(candidate, rtol=rtol, atol=atol, min_sqnr=min_sqnr)
+        return CompareReport(
+            reference=_profile_of(loaded, reference),
+            candidate=_profile_of(other, candidate),
+            verification=verdict,
+            seconds=time.perf_counter() - start,
+        )
+
+
+def benchmark(
+    models: str | Path | Sequence[str | Path],
+    *,
+    providers: Sequence[str] = ("cpu",),
+    batches: Sequence[int | None] = (None,),
+    threads: Sequence[int | None] = (None,),
+    data: str | Path | None = None,
+    seconds: float = 30.0,
+    processes: int = 5,
+    progress: Progress | None = None,
+) -> BenchmarkReport:
+    """Measure models side by side, in fresh sessions that alternate over several processes.
+
+    `seconds` bounds the time for each provider, batch and number of threads.
+    """
+    from onnxopt.benchmark import measure as measuring
+
+    _require_runtime()
+    paths = [models] if isinstance(models, (str, Path)) else list(models)
+    for path in paths:
+        io.load(path)
+    return measuring.benchmark(
+        paths,
+        providers=providers,
+        batches=batches,
+        threads=threads,
+        data=data,
+        seconds=seconds,
+        processes=processes,
+        progress=progress,
+    )
+
+
+def _require_runtime() -> None:
+    from onnxopt.runtime.session import import_onnxruntime
+
+    import_onnxruntime()
+
+
+@contextlib.contextmanager
+def _on_disk(model: ModelLike) -> Iterator[Path]:
+    """Give the path of a model; one that is in memory is written to a temporary folder."""
+    if isinstance(model, (str, Path)):
+        yield Path(model)
+        return
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        path = Path(folder) / "model.onnx"
+        io.save(model if isinstance(model, ir.Model) else io.from_proto(model), path)
+        yield path
+
+
+def _profile_of(model: ir.Model, path: Path) -> Profile:
+    shapes.infer(model)
+    source = model.meta.get("onnxopt.source")
+    size = source.file_bytes if source is not None else path.stat().st_size
+    return profile(model, path=str(path), sha256=io.sha256_of(path), file_bytes=size)
+
+
+def _report(
+    proof: prove.Proof,
+    config: OptimizeConfig,
+    before: Profile,
+    output: str | Path | None,
+    start: float,
+) -> OptimizeReport:
+    right = proof.verification is None or proof.verification.passed
+    written = output is not None and right
+    after = profile(proof.candidate.model)
+    if written and output is not None:
+        size = sum(part.stat().st_size for part in io.files_of(output))
+        after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
+    refused = proof.candidate.transformation.outcome.refused
+    return OptimizeReport(
+        input=before,
+        output=after,
+        target=config.target.name,
+        steps=proof.steps(),
+        verification=proof.verification,
+        difference=proof.difference,
+        dropped=proof.dropped,
+        refusals=tuple(reason for reasons in refused.values() for reason in reasons),
+        warnings=(*proof.warnings, *_remarks(proof.candidate.model)),
+        seconds=time.perf_counter() - start,
+        peak_rss_bytes=peak_rss_bytes(),
+        written=written,
+        model=proof.candidate.model,
+    )
+
+
+def _placement(path: Path, provider: str) -> dict[str, int] | str:
+    from onnxopt.runtime.session import open_session, placement
+
+    try:
+        return placement(open_session(path, provider=provider))
+    except (OnnxOptError, ProviderError) as error:
+        return str(error)
+
+
+def _remarks(model: ir.Model) -> Iterator[str]:
+    """Yield what the user of a model should know about its content."""
+    overridable = [v.name for v in model.graph.inputs if v.is_initializer()]
+    if overridable:
+        yield (
+            f"{len(overridable)} weights are also inputs ({overridable[0]}, …): callers may "
+            "override them, so nothing that reads them is folded"
+        )
+    unknown = {
+        node.domain
+        for graph, _ in facts.scopes(model)
+        for node in graph
+        if node.domain not in _DOMAINS and (node.domain, node.op_type, "") not in model.functions
+    }
+    if unknown:
+        yield f"operators of unknown domains were left as they are: {', '.join(sorted(unknown))}"
+
+
+_DOMAINS = frozenset(
+    {
+        *("", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training"),
+        *("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental"),
+    }
+)
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident size that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,196 @@
+"""The ordered list of steps, run in rounds until nothing changes.
+
+A pass is a module with `NAME`, `SUMMARY` and `run(editor, config) -> Counter`: what was done, how
+often. The model is valid before and after each. `fuse` is the pass that applies the rewrite rules.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import onnx
+
+from onnxopt import rules
+from onnxopt.config import OptimizeConfig
+from onnxopt.errors import OnnxOptError
+from onnxopt.graph import facts, io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor
+from onnxopt.passes import arithmetic, constants, dead, fold, inline, shapes, share
+from onnxopt.report import Step
+from onnxopt.rewrite.engine import Outcome, rewrite
+from onnxopt.rewrite.rule import Rule
+from onnxopt.text import near_matches
+
+FUSE = "fuse"
+FUSE_SUMMARY = "Applies the rewrite rules, until none fires"
+
+OPENING: tuple[ModuleType, ...] = (inline, constants, dead, shapes)
+ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, None, share, dead)
+"""What a round consists of; None stands for the rules."""
+
+_ROUNDS = 10
+
+Progress = Callable[[str, float | None], None]
+
+
+class PassCrashedError(Exception):
+    """A pass raised: a fault of ours, after which the model cannot be trusted."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"{name} crashed with {type(error).__name__}: {error}")
+        self.name = name
+
+
+@dataclass(kw_only=True)
+class Transformation:
+    """What the steps did to a model, in order, and what the rules refused."""
+
+    steps: list[Step] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def units(self) -> list[str]:
+        """Return what can be left out one by one: the rules and passes that did something."""
+        found: dict[str, None] = {}
+        for step in self.steps:
+            found.update(dict.fromkeys(step.done if step.name == FUSE else (step.name,)))
+        return list(found)
+
+
+def pass_names() -> dict[str, str]:
+    """Return the passes in their order: name to summary."""
+    found: dict[str, str] = {}
+    for module in (*OPENING, *ROUND):
+        if module is None:
+            found[FUSE] = FUSE_SUMMARY
+        else:
+            found[module.NAME] = module.SUMMARY
+    return found
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `OnnxOptError` for a name that no pass and no rule bears."""
+    known = {*pass_names(), *rules.names()}
+    for name in names:
+        if name not in known:
+            raise OnnxOptError(f"no pass or rule is called {name!r}", near_matches(name, known))
+
+
+def transform(
+    model: ir.Model,
+    config: OptimizeConfig,
+    *,
+    without: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> Transformation:
+    """Run all steps on a model, in place; `without` names rules and passes to leave out."""
+    run = _Run(model, config, without, progress)
+    for module in OPENING:
+        run.step(module.NAME, module.run)
+        if module is inline:
+            run.editor = Editor(model)
+    for number in range(_ROUNDS):
+        if not run.round(number):
+            break
+        run.step(shapes.NAME, shapes.run)
+    return run.result
+
+
+class _Run:
+    """One run over one model."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        config: OptimizeConfig,
+        without: frozenset[str],
+        progress: Progress | None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.without = without
+        self.progress = progress
+        self.editor = Editor(model)
+        self.result = Transformation()
+
+    def round(self, number: int) -> bool:
+        """Run every pass once; tell whether another round may find more."""
+        found = False
+        for module in ROUND:
+            if module is None:
+                found |= self.step(FUSE, self.fuse)
+            else:
+                found |= self.step(module.NAME, module.run)
+            if self.progress is not None:
+                self.progress(f"round {number + 1}: {module.NAME if module else FUSE}", None)
+        return found
+
+    def step(self, name: str, run: Callable[[Editor, OptimizeConfig], Counter[str]]) -> bool:
+        """Run one pass as a step of the report; tell whether it did anything."""
+        if name in self.without or not self.wanted(name):
+            return False
+        before, start = facts.count_nodes(self.model), time.perf_counter()
+        try:
+            done = run(self.editor, self.config)
+        except OnnxOptError:
+            raise
+        except Exception as error:
+            raise PassCrashedError(name, error) from error
+        seconds = time.perf_counter() - start
+        if done:
+            after = facts.count_nodes(self.model)
+            self.result.steps.append(
+                Step(
+                    name=name,
+                    done=dict(done.most_common()),
+                    nodes_before=before,
+                    nodes_after=after,
+                    seconds=seconds,
+                )
+            )
+            if self.config.check:
+                self.check(name)
+        return bool(done)
+
+    def wanted(self, name: str) -> bool:
+        config = self.config
+        if name == shapes.NAME:
+            return name not in config.skip
+        if name == FUSE and name not in config.skip and config.only:
+            return name in config.only or any(rule in config.only for rule in rules.names())
+        return config.allows(name)
+
+    def fuse(self, editor: Editor, config: OptimizeConfig) -> Counter[str]:
+        outcome = rewrite(editor, self.rules, config.target, tracing=config.trace)
+        self.result.outcome.done += outcome.done
+        self.result.outcome.crashed.update(outcome.crashed)
+        for name, reasons in outcome.refused.items():
+            kept = self.result.outcome.refused.setdefault(name, [])
+            kept.extend(reason for reason in reasons if reason not in kept)
+        return outcome.done
+
+    @functools.cached_property
+    def rules(self) -> list[Rule]:
+        only = {name for name in self.config.only if name in rules.names()}
+        return [
+            rule
+            for rule in rules.load()
+            if rule.name not in self.without
+            and rule.name not in self.config.skip
+            and (not self.config.only or FUSE in self.config.only or rule.name in only)
+        ]
+
+    def check(self, name: str) -> None:
+        """Hold the model against onnx's checker, as `--check` asks after each step."""
+        try:
+            onnx.checker.check_model(io.to_proto(self.model))
+        except onnx.checker.ValidationError as error:
+            first = str(error).strip().splitlines()[0]
+            raise PassCrashedError(
+                name, ValueError(f"the model is no longer valid: {first}")
+            ) from error
