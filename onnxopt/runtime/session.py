@@ -115,6 +115,8 @@ def open_session(
         raise SessionError(f"{_name(model)}: {error.strerror or error}") from error
     except Exception as error:  # onnxruntime's errors share no class but this
         raise _session_error(model, error) from error
+    if chain[0][0] not in session.get_providers():
+        raise ProviderError(f"provider {provider!r} could not be started", "run: onnxopt providers")
     return session
 
 
