@@ -1,0 +1,59 @@
+import numpy as np
+from onnx import TensorProto, helper
+
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.passes import shapes
+from tests.passes.graphs import info, model_of, node
+
+
+def inferred(proto):
+    model = ir.serde.deserialize_model(proto)
+    shapes.infer(model)
+    return {v.name: facts.shape(v) for graph in model.graphs() for n in graph for v in n.outputs}
+
+
+def test_named_dimensions_keep_their_names():
+    nodes = [node("Relu", ["x"], "a"), node("MatMul", ["a", "w"], "b"), node("Neg", ["b"], "y")]
+    model = model_of(
+        nodes,
+        [info("x", ["batch", "time", 64])],
+        [info("y", None)],
+        {"w": np.zeros((64, 100), np.float32)},
+    )
+    found = inferred(model)
+    assert found["a"] == ("batch", "time", 64)
+    assert found["b"] == ("batch", "time", 100)
+
+
+def test_unknown_operator_costs_only_its_own_outputs():
+    nodes = [
+        node("Relu", ["x"], "a"),
+        node("Mystery", ["a"], "m", domain="elsewhere"),
+        node("Relu", ["m"], "b"),
+        node("Neg", ["a"], "c"),
+    ]
+    model = model_of(nodes, [info("x", ["N", 4])], [info("b", None), info("c", None)])
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    found = inferred(model)
+    assert found["c"] == ("N", 4)
+    assert found["m"] is None
+
+
+def test_placeholders_are_unknown_not_equal():
+    nodes = [node("Transpose", ["x"], "y", perm=[0, 2, 1])]
+    model = model_of(nodes, [info("x", ["N", "?", "?"])], [info("y", None)])
+    assert inferred(model)["y"][0] == "N"
+    assert not any(isinstance(dim, str) and dim == "?" for dim in inferred(model)["y"])
+
+
+def test_nested_graphs_learn_too():
+    branches = {
+        name: helper.make_graph([node(op, ["x"], f"{name}_o")], name, [], [info(f"{name}_o", None)])
+        for name, op in (("then_branch", "Relu"), ("else_branch", "Neg"))
+    }
+    nodes = [node("If", ["k"], "y", **branches)]
+    model = model_of(
+        nodes, [info("x", ["N", 4]), info("k", [], TensorProto.BOOL)], [info("y", None)]
+    )
+    assert inferred(model)["then_branch_o"] == ("N", 4)
