@@ -1,0 +1,81 @@
+"""Progress on standard error, for what takes longer than two seconds on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+SECONDS_BEFORE_SHOWN = 2.0
+# Drawing costs time of the processor that is being measured: twice a second is enough.
+DRAWN_PER_SECOND = 2
+
+
+class ProgressLine:
+    """Shows the text and the fraction that a long call reports; a no-op away from a terminal.
+
+    Call it with a text and a fraction between 0 and 1, or None where the length is unknown.
+    Nothing is drawn in the first two seconds, so that short work leaves the terminal alone.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._wanted = not quiet and sys.stderr.isatty()
+        self._lock = threading.Lock()
+        self._text = ""
+        self._fraction: float | None = None
+        self._bar: Any = None
+        self._task: Any = None
+        self._closed = False
+        self._timer = threading.Timer(SECONDS_BEFORE_SHOWN, self._show)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        if self._wanted:
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._closed = True
+            if self._bar is not None:
+                self._bar.stop()
+
+    def __call__(self, text: str, fraction: float | None = None) -> None:
+        with self._lock:
+            self._text, self._fraction = text, fraction
+            if self._bar is not None:
+                self._draw()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        with self._lock:
+            if self._closed:
+                return
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                refresh_per_second=DRAWN_PER_SECOND,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._task = self._bar.add_task(self._text, total=None)
+            self._draw()
+            self._bar.start()
+
+    def _draw(self) -> None:
+        total = None if self._fraction is None else 1.0
+        self._bar.update(
+            self._task, description=self._text, total=total, completed=self._fraction or 0.0
+        )

@@ -1,0 +1,168 @@
+"""What the tables and headlines say, laid out by neither terminal nor Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from onnxopt.render.words import counts_text, macs_text, op_text, percent_change, signed
+from onnxopt.report import (
+    BenchmarkResult,
+    Comparison,
+    InspectReport,
+    NodeInfo,
+    OptimizeReport,
+    OutputComparison,
+    Profile,
+    Step,
+)
+from onnxopt.text import human_bytes, human_count, plural
+
+
+class ChangeRow(NamedTuple):
+    """One quantity before and after."""
+
+    name: str
+    before: str
+    after: str
+    change: str
+
+
+class OperatorRow(NamedTuple):
+    """All nodes of one operator: how many, and what they cost together."""
+
+    op: str
+    nodes: int
+    parameters: int
+    macs: int
+
+
+def changed_operators(before: Profile, after: Profile) -> list[ChangeRow]:
+    """List the operators whose number changed, the largest change first."""
+    names = {name for name in (*before.ops, *after.ops) if _change(name, before, after)}
+    return [
+        ChangeRow(
+            name,
+            f"{before.ops.get(name, 0):,}",
+            f"{after.ops.get(name, 0):,}",
+            signed(_change(name, before, after)),
+        )
+        for name in sorted(names, key=lambda n: (-abs(_change(n, before, after)), n))
+    ]
+
+
+def unchanged_operators(before: Profile, after: Profile) -> str:
+    """Name the operators that stayed, with their numbers."""
+    return counts_text({n: c for n, c in before.ops.items() if after.ops.get(n) == c})
+
+
+def _change(name: str, before: Profile, after: Profile) -> int:
+    return after.ops.get(name, 0) - before.ops.get(name, 0)
+
+
+def totals(before: Profile, after: Profile) -> list[ChangeRow]:
+    """List what a model costs as a whole, before and after."""
+    macs = percent_change(before.macs, after.macs) if before.macs and after.macs else ""
+    return [
+        ChangeRow("nodes", f"{before.nodes:,}", f"{after.nodes:,}", _nodes_change(before, after)),
+        _sized("parameters", before.parameters, after.parameters, human_count(before.parameters)),
+        ChangeRow("MACs", macs_text(before.macs), macs_text(after.macs), macs),
+        ChangeRow(
+            "file",
+            human_bytes(before.file_bytes),
+            human_bytes(after.file_bytes),
+            percent_change(before.file_bytes, after.file_bytes),
+        ),
+    ]
+
+
+def _nodes_change(before: Profile, after: Profile) -> str:
+    return signed(after.nodes - before.nodes)
+
+
+def _sized(name: str, before: int, after: int, before_text: str) -> ChangeRow:
+    return ChangeRow(name, before_text, human_count(after), percent_change(before, after))
+
+
+def worth_showing(steps: Sequence[Step], *, verbose: bool) -> list[Step]:
+    """Leave out the steps that found nothing to do, unless everything is asked for."""
+    return [step for step in steps if verbose or step.status != "unchanged"]
+
+
+def step_outcome(step: Step) -> str:
+    """Say what a step did, and why that was taken back if it was."""
+    done = counts_text(step.done) or "nothing to do"
+    if step.status in ("kept", "unchanged"):
+        return done
+    why = f"{step.status}: {step.reason}" if step.reason else step.status
+    return f"{done}; {why}" if step.done else why
+
+
+def verdict(comparison: Comparison | None) -> tuple[str, bool]:
+    """Say in one sentence what was proven, and whether that is what one hopes for."""
+    if comparison is None:
+        return "not verified: --no-verify was given", False
+    if not comparison.verified:
+        return f"NOT VERIFIED: {comparison.reason or 'neither runtime could run the model'}", False
+    where = f"on {plural(comparison.feeds, 'feed')} ({comparison.engine}"
+    where += f", noise floor {comparison.noise_floor:.1e})"
+    wrong = [output for output in comparison.outputs if not output.passed]
+    if comparison.passed:
+        return f"verified: {plural(len(comparison.outputs), 'output')} the same {where}", True
+    why = f": {comparison.reason}" if comparison.reason else ""
+    count = f"{len(wrong)} of {plural(len(comparison.outputs), 'output')}"
+    return f"OUTPUTS DIFFER: {count} {where}{why}", False
+
+
+def failing_first(outputs: Sequence[OutputComparison]) -> list[OutputComparison]:
+    """Order outputs so that those that failed come first, else as in the model."""
+    return sorted(outputs, key=lambda output: output.passed)
+
+
+def optimize_failure(report: OptimizeReport) -> str:
+    """Name the gates that failed, in one line; empty when all held."""
+    failed = []
+    if report.verification is not None and not report.verification.passed:
+        failed.append(verdict(report.verification)[0])
+    if report.difference is not None and report.difference.verdict == "slower":
+        failed.append(f"slower: {report.difference.sentence()}")
+    return "; ".join(failed)
+
+
+def operators(report: InspectReport) -> list[OperatorRow]:
+    """Gather nodes by operator, the costliest first."""
+    gathered: dict[str, OperatorRow] = {}
+    for node in report.nodes:
+        name = op_text(node)
+        row = gathered.get(name, OperatorRow(name, 0, 0, 0))
+        gathered[name] = OperatorRow(
+            name,
+            row.nodes + 1,
+            row.parameters + node.parameters,
+            row.macs + (node.macs or 0),
+        )
+    return sorted(gathered.values(), key=lambda r: (-r.macs, -r.parameters, -r.nodes, r.op))
+
+
+def costliest(nodes: Sequence[NodeInfo], count: int) -> list[NodeInfo]:
+    """Return the `count` nodes with the most multiply-accumulates."""
+    costly = [node for node in nodes if node.macs]
+    return sorted(costly, key=lambda node: -(node.macs or 0))[:count]
+
+
+def placement_text(placement: Mapping[str, int] | str) -> str:
+    """Say which provider would run how many nodes, or why none would."""
+    if isinstance(placement, str):
+        return placement
+    total = sum(placement.values())
+    if len(placement) == 1:
+        return f"all {plural(total, 'node')} on {next(iter(placement))}"
+    return ", ".join(
+        f"{count:,} on {name}" for name, count in sorted(placement.items(), key=lambda i: -i[1])
+    )
+
+
+def setting(result: BenchmarkResult) -> str:
+    """Say how a model was run: `cpu, batch 8, 4 threads`."""
+    batch = "" if result.batch is None else f", batch {result.batch}"
+    return f"{result.provider}{batch}, {plural(result.threads, 'thread')}"

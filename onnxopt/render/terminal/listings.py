@@ -1,0 +1,34 @@
+"""What this machine can run, and what optimize can do, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from onnxopt.render.terminal.blocks import BAD, FAINT, GOOD, line, row, table
+
+
+def providers(statuses: Sequence[Any], *, verbose: bool = False) -> RenderableType:
+    """Show each provider, whether it works, why not, and the exact fix."""
+    made = table("provider", "works", "")
+    for status in statuses:
+        texts = [line(status.reason or status.ort_name)]
+        if status.fix:
+            texts.append(line(status.fix, "bold"))
+        if verbose:
+            texts += [line(f"{name}: {value}", FAINT) for name, value in status.details.items()]
+        works = line("yes", GOOD) if status.usable else line("no", BAD)
+        made.add_row(line(status.name), works, Group(*texts))
+    return made
+
+
+def rules(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Show passes and rules with what they do, for which targets and from which opset."""
+    made = table("name", "kind", "opset", "what it does", right=("opset",))
+    for entry in entries:
+        targets = f" ({', '.join(entry['targets'])} only)" if entry["targets"] else ""
+        since = f"{entry['since']}+" if entry["since"] else ""
+        row(made, (entry["name"], entry["kind"], since, entry["summary"] + targets))
+    return made
