@@ -1,0 +1,53 @@
+import dataclasses
+import re
+
+from onnxopt.render import markdown
+
+
+def tables(text):
+    """Split into tables, each a list of rows of cells."""
+    found, rows = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(re.split(r"(?<!\\)\|", line)[1:-1])
+        elif rows:
+            found.append(rows)
+            rows = []
+    return found
+
+
+def test_every_table_is_whole(optimized, compared, inspected, benchmarked):
+    for text in (
+        markdown.optimize(optimized),
+        markdown.compare(compared),
+        markdown.inspect(inspected),
+        markdown.benchmark(benchmarked),
+    ):
+        assert tables(text)
+        for rows in tables(text):
+            assert len({len(row) for row in rows}) == 1
+        assert text.endswith("\n")
+
+
+def test_optimize_leads_with_the_verdicts(optimized, failed):
+    text = markdown.optimize(optimized)
+    assert text.startswith(
+        "### ✅ `efficientnet_lite0.onnx` optimized for cpu\n\n- verified: 1 output"
+    )
+    assert "| nodes | 214 | 94 | -120 |" in text
+    text = markdown.optimize(failed)
+    assert text.startswith("### ❌")
+    assert "OUTPUTS DIFFER" in text
+    assert "nothing written" in text
+
+
+def test_names_do_not_become_markup(inspected):
+    odd = dataclasses.replace(inspected.profile, path="a`b|c.onnx")
+    nodes = (dataclasses.replace(inspected.nodes[0], op="a|b_c<img>"),)
+    text = markdown.inspect(dataclasses.replace(inspected, profile=odd, nodes=nodes))
+    assert r"a\|b\_c\<img\>" in text
+    assert "`aˋb|c.onnx`" in text
+
+
+def test_benchmark_tells_what_failed(benchmarked):
+    assert "| broken.onnx | cuda, 4 threads | failed |" in markdown.benchmark(benchmarked)
