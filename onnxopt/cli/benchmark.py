@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     default=30.0,
     show_default=True,
     metavar="S",
-    help="Time for all measurements together.",
+    help="Time for each provider, batch size and number of threads.",
 )
 @click.option(
     "--processes",

@@ -56,7 +56,6 @@ def command(
     """
     out = default_output(model) if out is None else out
     output.check(model, out)
-    options.check_names((*only, *skip))
     from onnxopt import api
 
     with ProgressLine(quiet=output.quiet) as progress:

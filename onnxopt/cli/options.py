@@ -10,8 +10,6 @@ import click
 
 from onnxopt.cli.output import Output
 from onnxopt.config import TARGETS, find_target, parse_fix
-from onnxopt.errors import OnnxOptError
-from onnxopt.text import near_matches
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -129,18 +127,3 @@ def output(*, markdown: bool = True) -> Decorator:
         return command
 
     return decorate
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Refuse names that are no pass and no rule, with the near matches."""
-    if not names:
-        return
-    from onnxopt.rules import table
-
-    known = {entry.name for entry in table()}
-    for name in names:
-        if name not in known:
-            raise OnnxOptError(
-                f"{name!r} is no pass and no rule",
-                f"{near_matches(name, known)} (onnxopt rules lists them)",
-            )

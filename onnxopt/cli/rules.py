@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from onnxopt.cli import options
@@ -16,17 +19,12 @@ def command(*, output: Output) -> int:
     The names are what `onnxopt optimize --only` and `--skip` take.
     """
     output.check()
-    from onnxopt.rules import table
+    from onnxopt import pipeline, rules
 
-    entries = [
-        {
-            "name": entry.name,
-            "kind": entry.kind,
-            "summary": entry.summary,
-            "targets": sorted(entry.targets),
-            "since": entry.since,
-        }
-        for entry in table()
+    entries = [_entry("pass", name, summary) for name, summary in pipeline.pass_names().items()]
+    entries += [
+        _entry("rule", rule.name, rule.summary, sorted(rule.targets), rule.since)
+        for rule in rules.load()
     ]
     from onnxopt.render.terminal import listings
 
@@ -35,3 +33,15 @@ def command(*, output: Output) -> int:
         screen=lambda: listings.rules(entries),
     )
     return 0
+
+
+def _entry(
+    kind: str, name: str, summary: str, targets: Sequence[str] = (), since: int | None = None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "summary": summary,
+        "targets": list(targets),
+        "since": since,
+    }

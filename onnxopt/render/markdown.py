@@ -44,7 +44,7 @@ def optimize(report: OptimizeReport) -> str:
     ]
     if report.verification is not None and report.verification.outputs:
         parts.append(_folded("Outputs", _outputs(report.verification)))
-    parts.append(_warnings(report.warnings))
+    parts.append(_warnings(rows.warnings(report)))
     return _join(parts)
 
 
@@ -118,7 +118,7 @@ def benchmark(report: BenchmarkReport) -> str:
 
 
 def _ends(report: OptimizeReport) -> list[str]:
-    dropped = [f"dropped {name}: {why}" for name, why in report.dropped.items()]
+    dropped = rows.drops(report)
     if report.written:
         return [*dropped, f"wrote {report.output.path} in {human_seconds(report.seconds)}"]
     return [*dropped, "nothing written"]

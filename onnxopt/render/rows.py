@@ -89,6 +89,18 @@ def worth_showing(steps: Sequence[Step], *, verbose: bool) -> list[Step]:
     return [step for step in steps if verbose or step.status != "unchanged"]
 
 
+def drops(report: OptimizeReport) -> list[str]:
+    """Name what was left out, and why, unless a step says so already."""
+    told = {step.name for step in report.steps if step.status == "rolled back"}
+    return [f"left out {name}: {why}" for name, why in report.dropped.items() if name not in told]
+
+
+def warnings(report: OptimizeReport) -> list[str]:
+    """List the warnings that the verdict does not repeat."""
+    verdict_too = report.verification.reason if report.verification is not None else None
+    return [text for text in report.warnings if text != verdict_too]
+
+
 def step_outcome(step: Step) -> str:
     """Say what a step did, and why that was taken back if it was."""
     done = counts_text(step.done) or "nothing to do"
@@ -103,7 +115,8 @@ def verdict(comparison: Comparison | None) -> tuple[str, bool]:
     if comparison is None:
         return "not verified: --no-verify was given", False
     if not comparison.verified:
-        return f"NOT VERIFIED: {comparison.reason or 'neither runtime could run the model'}", False
+        reason = comparison.reason.removeprefix("NOT VERIFIED: ")
+        return f"NOT VERIFIED: {reason or 'neither runtime could run the model'}", False
     where = f"on {plural(comparison.feeds, 'feed')} ({comparison.engine}"
     where += f", noise floor {comparison.noise_floor:.1e})"
     wrong = [output for output in comparison.outputs if not output.passed]

@@ -89,21 +89,6 @@ def api(monkeypatch):
 
 
 @pytest.fixture
-def table(monkeypatch):
-    """Replace the table of passes and rules."""
-    rules = types.ModuleType("onnxopt.rules")
-    entry = types.SimpleNamespace
-    rules.table = lambda: (
-        entry(name="fold", kind="pass", summary="Compute constants.", targets=(), since=None),
-        entry(
-            name="fuse_erf_gelu", kind="rule", summary="Gelu.", targets={"cuda", "cpu"}, since=20
-        ),
-    )
-    monkeypatch.setitem(sys.modules, "onnxopt.rules", rules)
-    monkeypatch.setattr(onnxopt, "rules", rules, raising=False)
-
-
-@pytest.fixture
 def onnxopt_(capsys, monkeypatch, tmp_path):
     """Run a command line in an empty folder: (status, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)

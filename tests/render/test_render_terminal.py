@@ -27,7 +27,7 @@ def test_optimize_shows_what_changed_and_ends_with_the_verdicts(optimized):
     assert "fold 214 → 144 71 ms fold_constants 70" in lines
     assert not any(line.startswith("inline") for line in lines)
     assert "rolled back: slower by 3 %" in text
-    assert "dropped fuse_erf_gelu: output logits differs" in text
+    assert "left out fuse_erf_gelu: output logits differs" in text
     assert "warning: weight /head/fc.weight holds 2 NaN" in text
     assert "verified: 1 output the same on 4 feeds" in text
     assert "1.12× faster" in text
@@ -58,6 +58,22 @@ def test_optimize_says_what_was_not_proven(optimized):
     )
     text = screen(optimize.report(dataclasses.replace(optimized, verification=unknown)))
     assert "NOT VERIFIED: my.ops::Sort has no kernel" in text
+
+
+def test_what_was_left_out_and_why_is_told_once(optimized):
+    reason = optimized.dropped["fuse_erf_gelu"]
+    back = dataclasses.replace(
+        optimized.steps[3], name="fuse_erf_gelu", done={}, reason=reason, status="rolled back"
+    )
+    unknown = dataclasses.replace(
+        optimized.verification, verified=False, outputs=(), reason="NOT VERIFIED: no kernel"
+    )
+    report = dataclasses.replace(
+        optimized, steps=(back,), verification=unknown, warnings=("NOT VERIFIED: no kernel",)
+    )
+    text = " ".join(screen(optimize.report(report)).split())
+    assert text.count(reason) == 1
+    assert text.count("NOT VERIFIED") == text.count("no kernel") == 1
 
 
 def test_many_outputs_are_cut_with_the_failing_ones_first(optimized):

@@ -41,8 +41,8 @@ def report(result: OptimizeReport, *, verbose: bool = False) -> RenderableType:
         parts.append(section("Outputs", outputs_table(ordered, verbose=verbose)))
     if verbose:
         parts.append(section("Rules that almost fired", *_refusals(result.refusals)))
-    parts += [line(f"dropped {name}: {why}", CARE) for name, why in result.dropped.items()]
-    parts += notes(result.warnings)
+    parts += [line(text, CARE) for text in rows.drops(result)]
+    parts += notes(rows.warnings(result))
     parts += [_proof(result), speed(result.difference), _end(result)]
     return Group(*parts)
 
