@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,10 +28,12 @@ class ProgressLine:
         self._bar: Any = None
         self._task: Any = None
         self._closed = False
+        self._began = 0.0
         self._timer = threading.Timer(SECONDS_BEFORE_SHOWN, self._show)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         if self._wanted:
             self._timer.start()
         return self
@@ -67,10 +70,12 @@ class ProgressLine:
                 console=Console(stderr=True),
                 transient=True,
                 refresh_per_second=DRAWN_PER_SECOND,
+                get_time=time.monotonic,
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
             self._task = self._bar.add_task(self._text, total=None)
+            self._bar.tasks[0].start_time = self._began
             self._draw()
             self._bar.start()
 

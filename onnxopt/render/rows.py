@@ -122,6 +122,8 @@ def verdict(comparison: Comparison | None) -> tuple[str, bool]:
     wrong = [output for output in comparison.outputs if not output.passed]
     if comparison.passed:
         return f"verified: {plural(len(comparison.outputs), 'output')} the same {where}", True
+    if not comparison.outputs:
+        return f"NOT THE SAME: {comparison.reason or 'there is no output to compare'}", False
     why = f": {comparison.reason}" if comparison.reason else ""
     count = f"{len(wrong)} of {plural(len(comparison.outputs), 'output')}"
     return f"OUTPUTS DIFFER: {count} {where}{why}", False
@@ -167,6 +169,8 @@ def placement_text(placement: Mapping[str, int] | str) -> str:
     """Say which provider would run how many nodes, or why none would."""
     if isinstance(placement, str):
         return placement
+    if not placement:
+        return "not known: this onnxruntime keeps no record of it"
     total = sum(placement.values())
     if len(placement) == 1:
         return f"all {plural(total, 'node')} on {next(iter(placement))}"

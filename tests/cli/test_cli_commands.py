@@ -82,10 +82,9 @@ def test_rules_lists_passes_then_rules(onnxopt_):
     by_name = {entry["name"]: entry for entry in report["rules"]}
     assert list(by_name) == [*pipeline.pass_names(), *rules.names()]
     assert by_name["fold"]["kind"] == "pass"
-    assert by_name["fuse_erf_gelu"]["kind"] == "rule"
-    assert by_name["fuse_erf_gelu"]["since"] == 20
+    assert by_name[rules.names()[0]]["kind"] == "rule"
     assert all(entry["summary"] for entry in report["rules"])
-    assert "fuse_erf_gelu" in onnxopt_("rules")[1]
+    assert rules.names()[-1] in onnxopt_("rules")[1]
 
 
 def test_providers_are_shown_with_the_fix(onnxopt_, monkeypatch):

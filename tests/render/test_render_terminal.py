@@ -121,6 +121,19 @@ def test_inspect_lists_every_node_on_one_line_each(inspected):
     assert "Most costly" not in text
 
 
+def test_an_unknown_placement_is_called_unknown(inspected):
+    report = dataclasses.replace(inspected, placement={"cpu": {}})
+    assert "cpu  not known" in screen(inspect.report(report))
+
+
+def test_models_that_cannot_be_compared_are_not_the_same(compared):
+    stopped = dataclasses.replace(
+        compared.verification, passed=False, outputs=(), reason="input ids is missing"
+    )
+    report = dataclasses.replace(compared, verification=stopped)
+    assert "NOT THE SAME: input ids is missing" in screen(compare.report(report))
+
+
 def test_benchmark_groups_by_setting_and_says_where_it_ran(benchmarked):
     text = screen(benchmark.report(benchmarked))
     assert "cpu, 4 threads, in ms" in text

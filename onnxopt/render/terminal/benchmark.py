@@ -66,7 +66,7 @@ def _placements(results: Sequence[BenchmarkResult]) -> list[RenderableType]:
     ran = {
         PurePath(each.model).name: rows.placement_text(each.placement)
         for each in results
-        if each.error is None and each.placement
+        if each.error is None
     }
     return [line(f"{name} ran: {text}", FAINT) for name, text in ran.items()]
 

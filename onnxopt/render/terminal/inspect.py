@@ -51,7 +51,9 @@ def report(result: InspectReport, *, nodes: bool = False) -> RenderableType:
         title = "Most costly nodes" if len(top) > 1 else "Most costly node"
         parts.append(section(title, _top(top, whole)))
     if result.placement:
-        parts.append(section("Placement", _placement(result)))
+        parts.append(
+            section("Placement, of the nodes as onnxruntime divides them", _placement(result))
+        )
     parts += notes(result.warnings)
     return Group(*parts)
 
@@ -92,9 +94,12 @@ def _operators(result: InspectReport, whole: int) -> list[RenderableType]:
         "",
     )
     row(made, total, "bold")
+    parts: list[RenderableType] = [made]
     if profile.dynamic_dims and profile.macs:
-        return [made, line("MACs (multiply-accumulates) with every free dimension as 1", FAINT)]
-    return [made]
+        parts.append(line("MACs (multiply-accumulates) with every free dimension as 1", FAINT))
+    if sum(node.parameters for node in result.nodes) > profile.parameters:
+        parts.append(line("parameters with several readers count for each, once in total", FAINT))
+    return parts
 
 
 def _top(nodes: Sequence[NodeInfo], whole: int) -> RenderableType:

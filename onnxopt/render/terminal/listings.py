@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from onnxopt.render.terminal.blocks import BAD, FAINT, GOOD, line, row, table
+from onnxopt.render.terminal.blocks import BAD, FAINT, GOOD, line, row, section, table
 
 
 def providers(statuses: Sequence[Any], *, verbose: bool = False) -> RenderableType:
@@ -26,9 +26,13 @@ def providers(statuses: Sequence[Any], *, verbose: bool = False) -> RenderableTy
 
 def rules(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Show passes and rules with what they do, for which targets and from which opset."""
-    made = table("name", "kind", "opset", "what it does", right=("opset",))
+    passes = table("name", "what it does")
+    fusions = table("name", "opset", "what it does", right=("opset",))
     for entry in entries:
-        targets = f" ({', '.join(entry['targets'])} only)" if entry["targets"] else ""
-        since = f"{entry['since']}+" if entry["since"] else ""
-        row(made, (entry["name"], entry["kind"], since, entry["summary"] + targets))
-    return made
+        if entry["kind"] == "pass":
+            row(passes, (entry["name"], entry["summary"]))
+        else:
+            targets = f" ({', '.join(entry['targets'])} only)" if entry["targets"] else ""
+            since = f"{entry['since']}+" if entry["since"] > 1 else ""
+            row(fusions, (entry["name"], since, entry["summary"] + targets))
+    return Group(section("Passes", passes), section("Rules", fusions))
