@@ -67,17 +67,19 @@ def totals(before: Profile, after: Profile) -> list[ChangeRow]:
         ChangeRow("nodes", f"{before.nodes:,}", f"{after.nodes:,}", _nodes_change(before, after)),
         _sized("parameters", before.parameters, after.parameters, human_count(before.parameters)),
         ChangeRow("MACs", macs_text(before.macs), macs_text(after.macs), macs),
-        ChangeRow(
-            "file",
-            human_bytes(before.file_bytes),
-            human_bytes(after.file_bytes),
-            percent_change(before.file_bytes, after.file_bytes),
-        ),
+        _file_change(before, after),
     ]
 
 
 def _nodes_change(before: Profile, after: Profile) -> str:
     return signed(after.nodes - before.nodes)
+
+
+def _file_change(before: Profile, after: Profile) -> ChangeRow:
+    if not after.file_bytes:
+        return ChangeRow("file", human_bytes(before.file_bytes), "none", "")
+    change = percent_change(before.file_bytes, after.file_bytes)
+    return ChangeRow("file", human_bytes(before.file_bytes), human_bytes(after.file_bytes), change)
 
 
 def _sized(name: str, before: int, after: int, before_text: str) -> ChangeRow:

@@ -60,6 +60,15 @@ def test_optimize_says_what_was_not_proven(optimized):
     assert "NOT VERIFIED: my.ops::Sort has no kernel" in text
 
 
+def test_nothing_to_do_and_nothing_written_are_said(optimized):
+    unwritten = dataclasses.replace(optimized.output, file_bytes=0, path=None)
+    report = dataclasses.replace(optimized, steps=(), output=unwritten, written=False)
+    lines = [" ".join(line.split()) for line in screen(optimize.report(report)).splitlines()]
+    assert "nothing found that could be done better" in lines
+    assert "file 18.6 MB none" in lines
+    assert "NOTHING WRITTEN" in lines
+
+
 def test_what_was_left_out_and_why_is_told_once(optimized):
     reason = optimized.dropped["fuse_erf_gelu"]
     back = dataclasses.replace(

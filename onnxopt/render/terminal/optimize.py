@@ -34,8 +34,8 @@ def report(result: OptimizeReport, *, verbose: bool = False) -> RenderableType:
     parts.append(line(""))
     parts.append(section("Operators", *_operators(result.input, result.output)))
     steps = rows.worth_showing(result.steps, verbose=verbose)
-    if steps:
-        parts.append(section("Steps", _steps(steps)))
+    nothing = line("nothing found that could be done better", FAINT)
+    parts.append(section("Steps", _steps(steps) if steps else nothing))
     if result.verification is not None and result.verification.outputs:
         ordered = rows.failing_first(result.verification.outputs)
         parts.append(section("Outputs", outputs_table(ordered, verbose=verbose)))
