@@ -1,0 +1,206 @@
+"""Makes the tables of `README.md` and `bench/README.md` from `bench/results/`.
+
+A table stands between `<!-- bench:NAME -->` and `<!-- bench:end -->`; NAME is one of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+PAGES = (FOLDER.parent / "README.md", FOLDER / "README.md")
+Cells = dict[str, dict[str, Any]]
+
+_TITLES = {"onnxruntime": "onnxruntime (offline, extended)"}
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the results of one benchmark; empty ones where it never ran."""
+    path = FOLDER / "results" / f"{name}.json"
+    if not path.exists():
+        return {"tools": {}, "models": {}}
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
+def markdown(header: list[str], rows: Iterable[list[str]]) -> str:
+    """Write a table whose first column is words and whose others are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def optimizers() -> str:
+    """One row a tool: what it got right, what it left, what it took."""
+    results = read("optimizers")
+    models: dict[str, Cells] = results["models"]
+    header = ["tool", "outputs right", "signature kept", "nodes left", "seconds", "peak MB"]
+    header.append("faster / same / slower")
+    rows = []
+    for tool in results["tools"]:
+        pairs = [(cells["original"], cells[tool]) for cells in models.values() if tool in cells]
+        if not pairs:
+            continue
+        done = [(original, cell) for original, cell in pairs if not cell["error"]]
+        total = len(pairs)
+        left = [cell["nodes"] / original["nodes"] for original, cell in done]
+        rows.append(
+            [
+                _title(tool, results),
+                f"{sum(cell['verification']['passed'] for _, cell in done)} of {total}",
+                f"{sum(not cell['signature'] for _, cell in done)} of {total}",
+                f"{statistics.geometric_mean(left):.0%}" if left else "–",
+                f"{sum(cell['median_seconds'] for _, cell in done):.1f}",
+                f"{max((cell['peak_rss_bytes'] for _, cell in done), default=0) / 1e6:.0f}",
+                _verdicts([cell for _, cell in done]),
+            ]
+        )
+    aa = [cells["A/A"] for cells in models.values() if "A/A" in cells]
+    if aa:
+        rows.append(["unmodified copy (A/A)", *["–"] * 5, _verdicts(aa)])
+    return markdown(header, rows)
+
+
+def _title(tool: str, results: dict[str, Any]) -> str:
+    packages = results["tools"][tool]["packages"]
+    version = packages.get(re.split("[ .]", tool, maxsplit=1)[0], "")
+    return f"{_TITLES.get(tool, tool)} {version}".strip()
+
+
+def _verdicts(cells: list[dict[str, Any]]) -> str:
+    verdicts = [cell["latency"]["verdict"] for cell in cells if cell.get("latency")]
+    counts = [verdicts.count(word) for word in ("faster", "no difference", "slower")]
+    return " / ".join(map(str, counts)) if verdicts else "–"
+
+
+def _per_model(show: Callable[[dict[str, Any], dict[str, Any]], str], original: bool = True) -> str:
+    """One row a model, one column a tool."""
+    results = read("optimizers")
+    tools = list(results["tools"])
+    rows = []
+    for name, cells in results["models"].items():
+        start = cells["original"]
+        row = [show(start, start)] if original else []
+        for tool in tools:
+            cell = cells.get(tool)
+            row.append("–" if cell is None else "failed" if cell["error"] else show(cell, start))
+        rows.append([name, *row])
+    return markdown(["model", *(["original"] if original else []), *tools], rows)
+
+
+def nodes() -> str:
+    """Nodes with those of nested graphs; in brackets those that are Constant nodes."""
+
+    def show(cell: dict[str, Any], _: dict[str, Any]) -> str:
+        count, constants = cell["nodes"], cell["constant_nodes"]
+        return f"{count} ({constants})" if constants else str(count)
+
+    return _per_model(show)
+
+
+def seconds() -> str:
+    """Median wall-clock seconds of the whole process."""
+    return _per_model(lambda cell, _: f"{cell['median_seconds']:.2f}", original=False)
+
+
+def memory() -> str:
+    """Peak resident memory of the process in MB."""
+    return _per_model(lambda cell, _: f"{cell['peak_rss_bytes'] / 1e6:.0f}", original=False)
+
+
+def size() -> str:
+    """Size of the file in MB."""
+    return _per_model(lambda cell, _: f"{cell['file_bytes'] / 1e6:.2f}")
+
+
+def latency() -> str:
+    """Time of the unmodified model over that of the result, with its interval."""
+    results = read("optimizers")
+    tools = ["A/A", *results["tools"]]
+    rows = []
+    for name, cells in results["models"].items():
+        if any(cells.get(tool, {}).get("latency") for tool in tools):
+            rows.append([name, *(_interval(cells.get(tool, {}).get("latency")) for tool in tools)])
+    return markdown(["model", *tools], rows)
+
+
+def _interval(difference: dict[str, Any] | None) -> str:
+    if not difference or difference["ratio"] is None or not math.isfinite(difference["ratio"]):
+        return "–"
+    text = f"{difference['ratio']:.2f} ({difference['low']:.2f}–{difference['high']:.2f})"
+    return text if difference["verdict"] == "no difference" else f"**{text}**"
+
+
+def faults() -> str:
+    """Everything that a tool got wrong or did not keep, one row each."""
+    rows = []
+    for name, cells in read("optimizers")["models"].items():
+        for tool, cell in cells.items():
+            if tool not in {"original", "A/A"}:
+                rows += [[tool, name, _short(fault)] for fault in _faults(cell)]
+    return markdown(["tool", "model", "what"], sorted(rows)).replace("---:", "---")
+
+
+def _faults(cell: dict[str, Any]) -> list[str]:
+    if cell["error"]:
+        return [f"failed: {cell['error']}"]
+    wrong = [] if cell["verification"]["passed"] else [f"wrong: {cell['verification']['reason']}"]
+    return wrong + [f"signature: {difference}" for difference in cell["signature"]]
+
+
+def _short(text: str) -> str:
+    text = text.replace("|", "/").replace("`", "'")
+    return f"`{text}`" if len(text) < 200 else f"`{text[:200]}` …"
+
+
+def growth() -> str:
+    """Seconds of generated models, doubling in nodes."""
+    results = read("growth")
+    tools = list(results["tools"])
+    rows = []
+    for cells in results["models"].values():
+        beyond = cells.get("onnxopt portable", {}).get("seconds_beyond")
+        row = [str(cells["nodes"]), "–" if beyond is None else f"{beyond:.2f}"]
+        for tool in tools:
+            cell = cells.get(tool)
+            row.append("–" if cell is None else cell["error"] or f"{cell['median_seconds']:.2f}")
+        rows.append(row)
+    return markdown(["nodes", "onnxopt beyond load and save", *tools], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    table.__name__: table
+    for table in (optimizers, nodes, seconds, memory, size, latency, faults, growth)
+}
+
+
+def fill(text: str) -> str:
+    """Return the page with every table between its markers made anew."""
+
+    def replace(found: re.Match[str]) -> str:
+        name = found["name"]
+        return f"<!-- bench:{name} -->\n\n{TABLES[name]()}\n\n<!-- bench:end -->"
+
+    pattern = r"<!-- bench:(?P<name>\w+) -->.*?<!-- bench:end -->"
+    return re.sub(pattern, replace, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite the tables in both pages."""
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = fill(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+        print(
+            f"{page.relative_to(FOLDER.parent)}: {'rewritten' if after != before else 'as it was'}"
+        )
+
+
+if __name__ == "__main__":
+    main()
