@@ -8,6 +8,7 @@ captured, and writes the name of the rule into the metadata of each node that it
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,9 @@ class Editor:
         self.model = model
         self.rule = ""
         self._listeners: list[Callable[[ir.Node], None]] = []
-        self._names: set[str] = set()
+        self._values: Counter[str] = Counter()
+        self._nodes: Counter[str] = Counter()
+        self._numbers: dict[str, int] = {}
         self._opsets: dict[ir.Graph, dict[str, int]] = {}
         self._function_graphs: set[ir.Graph] = set()
         self._learn()
@@ -41,11 +44,11 @@ class Editor:
             self._opsets[graph] = opsets
             if opsets is not self.model.opset_imports:
                 self._function_graphs.add(graph)
-            self._names.update(graph.initializers)
-            self._names.update(value.name or "" for value in graph.inputs)
+            self._values.update(graph.initializers.keys() - {v.name for v in graph.inputs})
+            self._values.update(value.name or "" for value in graph.inputs)
             for node in graph:
-                self._names.add(node.name or "")
-                self._names.update(value.name or "" for value in node.outputs)
+                self._nodes[node.name or ""] += 1
+                self._values.update(value.name or "" for value in node.outputs)
 
     def opset(self, graph: ir.Graph | None, domain: str = "") -> int:
         """Return the version of an operator set in force in a graph; 0 where it is not imported."""
@@ -64,11 +67,11 @@ class Editor:
 
     def fresh(self, base: str) -> str:
         """Return a name that nothing in the model bears yet, close to `base`."""
-        name, number = base or "value", 0
-        while name in self._names:
-            number += 1
+        name = base = base or "value"
+        while name in self._values or name in self._nodes:
+            number = self._numbers[base] = self._numbers.get(base, 0) + 1
             name = f"{base}_{number}"
-        self._names.add(name)
+        self._values[name] += 1
         return name
 
     @contextlib.contextmanager
@@ -146,10 +149,11 @@ class Editor:
             and not new.is_graph_output()
         )
 
-    def replace(self, old: ir.Value, new: ir.Value) -> None:
+    def replace(self, old: ir.Value, new: ir.Value, *, named: bool = False) -> None:
         """Let every reader of `old` read `new`; a graph output keeps its name, type and shape.
 
-        `old` must have a producer; it is left without readers, for `erase` to take away.
+        `old` must have a producer or be no graph output; it is left without readers, for `erase`
+        to take away. With `named`, `new` goes by the name of `old` from now on.
         """
         if old is new:
             return
@@ -160,22 +164,22 @@ class Editor:
             identity.outputs[0].name = self.fresh(f"{old.name}_kept")
             self.insert([identity], node)
             new = identity.outputs[0]
-        self._take_over(old, new)
+        self._take_over(old, new, named=named)
         readers = [use.node for use in old.uses()]
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         for node in readers:
             self._tell(node)
 
-    def _take_over(self, old: ir.Value, new: ir.Value) -> None:
+    def _take_over(self, old: ir.Value, new: ir.Value, *, named: bool) -> None:
         output = old.is_graph_output()
-        if new.type is None or output:
+        if new.type is None or (output and old.type is not None):
             new.type = old.type
         if new.shape is None or output:
             new.shape = old.shape
         # A new value that stands in for another keeps its name: people look for it.
         maker = new.producer()
         named_here = maker is not None and RULE_KEY in maker.metadata_props and not new.uses()
-        if output or named_here:
+        if output or named or named_here:
             name = old.name
             old.name = self.fresh(f"{name}_before")
             new.name = name
@@ -198,6 +202,10 @@ class Editor:
                     self.drop_initializer(value)
         return gone
 
+    def sweep(self, graph: ir.Graph) -> int:
+        """Remove the nodes of a graph that nobody reads, and what only they had read."""
+        return sum(self.erase(node) for node in reversed(graph) if is_dead(node))
+
     def _detach(self, node: ir.Node) -> list[ir.Value]:
         """Stop a node, and all nodes of its nested graphs, from reading; return what was read."""
         read: list[ir.Value] = []
@@ -218,6 +226,97 @@ class Editor:
         if value.is_graph_input() or value.is_graph_output():
             return False
         return graph.initializers.pop(value.name or "", None) is not None
+
+    def splice(self, graph: ir.Graph, before: ir.Node, prefix: str = "") -> list[ir.Value]:
+        """Move all that a nested graph, or a copy of a function, holds in front of `before`.
+
+        Returns what its outputs were. Names that something else may bear become fresh ones; with
+        `prefix`, all of them do.
+        """
+        outputs = list(graph.outputs)
+        graph.outputs.clear()
+        target = graph_of(before)
+        for value in list(graph.initializers.values()):
+            if self.holds_initializers(target):
+                self.hoist(value, target, prefix)
+            else:
+                held = constant_node(value)
+                self.insert([held], before)
+                self.replace(value, held.outputs[0])
+                outputs = [held.outputs[0] if output is value else output for output in outputs]
+        nodes = list(graph)
+        graph.remove(nodes)
+        for node in nodes:
+            self._rename(node, prefix)
+        target.insert_before(before, nodes)
+        for node in nodes:
+            self._tell(node)
+        return outputs
+
+    def hoist(self, value: ir.Value, graph: ir.Graph, prefix: str = "") -> None:
+        """Move an initializer, which is no output, to a graph around the one that holds it."""
+        assert value.graph is not None
+        value.graph.initializers.pop(value.name or "")
+        self._rename_value(value, prefix)
+        graph.register_initializer(value)
+
+    def _rename(self, node: ir.Node, prefix: str) -> None:
+        """Give a node that moves outwards, and its outputs, names that are theirs alone.
+
+        What is nested in the node stays where it was, except in a copy, which has a prefix.
+        """
+        if node.name and (prefix or self._nodes[node.name] > 1):
+            node.name = self.fresh(prefix + node.name)
+        for value in node.outputs:
+            self._rename_value(value, prefix)
+        for graph in facts.nested_graphs(node) if prefix else ():
+            for value in (*graph.inputs, *graph.initializers.values()):
+                self._rename_value(value, prefix)
+            for inner in graph:
+                self._rename(inner, prefix)
+
+    def _rename_value(self, value: ir.Value, prefix: str) -> None:
+        if value.name and (prefix or self._values[value.name] > 1):
+            value.name = self.fresh(prefix + value.name)
+
+    def rebuild(
+        self, node: ir.Node, *, inputs: Sequence[ir.Value | None], outputs: Sequence[ir.Value]
+    ) -> ir.Node:
+        """Put a node with other inputs and only some of its outputs in the place of a node.
+
+        The outputs that are left out must have no readers; the others keep their names.
+        """
+        made = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            node.attributes,
+            overload=node.overload,
+            num_outputs=len(outputs),
+            name=node.name,
+            doc_string=node.doc_string,
+            metadata_props=dict(node.metadata_props),
+        )
+        for old, new in zip(outputs, made.outputs, strict=True):
+            new.name = ""
+            new.metadata_props.update(old.metadata_props)
+        graph_of(node).insert_before(node, made)
+        for old, new in zip(outputs, made.outputs, strict=True):
+            self.replace(old, new, named=True)
+        # The nested graphs belong to the new node now: erasing the old one must not empty them.
+        node.attributes.clear()
+        self.erase(node)
+        self._tell(made)
+        return made
+
+    def omit(self, output: ir.Value) -> None:
+        """Leave out an optional output that nobody reads."""
+        node = output.producer()
+        assert node is not None
+        assert not output.uses()
+        output.name = ""
+        kept = max((i for i, value in enumerate(node.outputs, 1) if value.name), default=1)
+        node.resize_outputs(kept)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
         """Let one input of a node read another value."""
@@ -258,7 +357,12 @@ def constant_node(value: ir.Value) -> ir.Node:
 
 
 def is_dead(node: ir.Node) -> bool:
-    """Tell whether no node and no graph output reads anything that the node computes."""
+    """Tell whether no node and no graph output reads anything that the node computes.
+
+    A node without any output is never dead: whoever made such an operator wants its side effect.
+    """
+    if not node.outputs:
+        return False
     return not any(value.uses() or value.is_graph_output() for value in node.outputs)
 
 
