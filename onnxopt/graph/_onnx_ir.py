@@ -8,6 +8,7 @@ place while onnx_ir is imported; the first use of any of its names loads the rea
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import types
 from typing import Any
@@ -44,6 +45,8 @@ def _import_onnx_ir() -> types.ModuleType:
 
 
 _import_onnx_ir()
+# Its warnings are for those who configure logging; without a handler Python prints them.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 import onnx_ir as ir  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""How models get from files into memory and back: the workings behind `onnxopt.graph.io`."""
