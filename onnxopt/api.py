@@ -16,7 +16,7 @@ import onnx
 
 from onnxopt import pipeline, prove
 from onnxopt.config import OptimizeConfig, find_target
-from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.errors import OnnxOptError
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import RULE_KEY
@@ -74,17 +74,13 @@ def optimize(
     if verify or measure:
         _require_runtime()
     with _on_disk(model) as source:
+        path, feeds = (data, None) if isinstance(data, (str, Path)) else (None, data)
+        prover = prove.Prover(source, config, data=path, feeds=feeds, progress=progress)
+        original = prover.load()
         if output is not None:
-            io.check_output(output, source)
-        is_path = isinstance(data, (str, Path))
-        prover = prove.Prover(
-            source,
-            config,
-            data=data if is_path else None,
-            feeds=None if is_path else data,
-            progress=progress,
-        )
-        before = _profile_of(prover.load(), source)
+            io.check_output(output, io.source_of(original))
+        before = _profile_of(original, source)
+        del original
         proof = prover.prove()
         right = proof.verification is None or proof.verification.passed
         if output is not None and right:
@@ -97,6 +93,8 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
     with _on_disk(model) as source:
         loaded = io.load(source)
         shapes.infer(loaded)
+        takers: dict[str, str] = {}
+        placed = {name: _placement(source, name, takers) for name in providers}
         nodes = tuple(
             NodeInfo(
                 name=node.name or "",
@@ -107,6 +105,7 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
                 macs=macs(node),
                 parameters=parameters(node),
                 rule=node.metadata_props.get(RULE_KEY),
+                provider=takers.get(node.name or ""),
             )
             for graph, _ in facts.scopes(loaded)
             for node in graph
@@ -114,7 +113,7 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
         return InspectReport(
             profile=_profile_of(loaded, source),
             nodes=nodes,
-            placement={name: _placement(source, name) for name in providers},
+            placement=placed,
             warnings=tuple(_remarks(loaded)),
         )
 
@@ -139,6 +138,7 @@ def compare(
     _require_runtime()
     with _on_disk(a) as reference, _on_disk(b) as candidate:
         loaded, other = io.load(reference), io.load(candidate)
+        _same_inputs(loaded, other)
         shapes.infer(loaded)
         if data is None or isinstance(data, (str, Path)):
             found = Reference.invent(reference, loaded, data=data)
@@ -204,9 +204,28 @@ def _on_disk(model: ModelLike) -> Iterator[Path]:
         yield path
 
 
+def _same_inputs(a: ir.Model, b: ir.Model) -> None:
+    """Raise where no feed could suit both models."""
+    mine, theirs = (
+        {v.name: spec_of(v) for v in m.graph.inputs if not v.is_initializer()} for m in (a, b)
+    )
+    for name in (*mine, *theirs):
+        one, two = mine.get(name), theirs.get(name)
+        if one is None or two is None:
+            where = "second" if two is None else "first"
+            raise OnnxOptError(
+                f"the {where} model has no input {name!r}", "compare models with the same inputs"
+            )
+        if one.type != two.type:
+            raise OnnxOptError(
+                f"input {name!r} is {one.type} in one model and {two.type} in the other",
+                "compare models with the same inputs",
+            )
+
+
 def _profile_of(model: ir.Model, path: Path) -> Profile:
     shapes.infer(model)
-    source = model.meta.get("onnxopt.source")
+    source = io.source_of(model)
     size = source.file_bytes if source is not None else path.stat().st_size
     return profile(model, path=str(path), sha256=io.sha256_of(path), file_bytes=size)
 
@@ -242,13 +261,20 @@ def _report(
     )
 
 
-def _placement(path: Path, provider: str) -> dict[str, int] | str:
-    from onnxopt.runtime.session import open_session, placement
+def _placement(path: Path, provider: str, takers: dict[str, str]) -> dict[str, int] | str:
+    """Ask onnxruntime who takes which node of the model as it stands in its file.
+
+    `takers` learns node name to provider, from the first provider that is asked.
+    """
+    from onnxopt.runtime.session import assignments, open_session, placement
 
     try:
-        return placement(open_session(path, provider=provider))
-    except (OnnxOptError, ProviderError) as error:
+        session = open_session(path, provider=provider, optimize="none")
+    except OnnxOptError as error:
         return str(error)
+    if not takers:
+        takers.update({name: taker for name, _, taker in assignments(session) if name})
+    return placement(session)
 
 
 def _remarks(model: ir.Model) -> Iterator[str]:

@@ -27,9 +27,7 @@ _CONTRIB = frozenset({"", "com.microsoft"})
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target(
-            name="portable", summary="standard operators only, for any runtime", provider="cpu"
-        ),
+        Target(name="portable", summary="standard operators only, for any runtime", provider="cpu"),
         Target(
             name="cpu", summary="ONNX Runtime on this processor", provider="cpu", domains=_CONTRIB
         ),

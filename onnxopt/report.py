@@ -69,7 +69,7 @@ class Profile:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One transaction of the pipeline: what was done (rule or pass to count) and what became of it."""
+    """One transaction of the pipeline: what was done (name to count) and what became of it."""
 
     name: str
     done: dict[str, int]
@@ -119,7 +119,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
-        return plain(self)
+        found: dict[str, Any] = plain(self)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +144,15 @@ class Difference:
 
     def sentence(self) -> str:
         """Say it in one sentence, interval included."""
-        where = f"95 % interval {self.low:.2f}-{self.high:.2f}, {self.sessions} sessions a side"
-        where += f" in {self.processes} processes"
-        if self.verdict == "no difference":
-            return f"no difference ({self.ratio:.2f}×, {where})"
-        size = self.ratio if self.verdict == "faster" else 1 / self.ratio
-        return f"{size:.2f}× {self.verdict} ({self.ratio:.2f}×, {where})"
+        ratio, low, high = self.ratio, self.low, self.high
+        if self.verdict == "slower":
+            ratio, low, high = 1 / ratio, 1 / high, 1 / low
+        equal = self.verdict == "no difference"
+        size = f"no difference ({ratio:.2f}×)" if equal else f"{ratio:.2f}× {self.verdict}"
+        return (
+            f"{size}, {self.confidence * 100:g} % interval {low:.2f}–{high:.2f}, "
+            f"{self.sessions} sessions in {self.processes} processes"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def assert_rewrites(
     `becomes` are the operators expected afterwards, in any order. `feeds` replace the random
     inputs (needed where inputs are bounded, such as indices). `without` names variations that make
     no sense for the rule, `loses` those in which it may rightly not fire ('wrong constant' and the
-    like never have to). Returns the rewritten model. Raises AssertionError that names the variation.
+    like never have to). Returns the rewritten model. Raises AssertionError naming the variation.
     """
     chosen = (rules,) if isinstance(rules, Rule) else tuple(rules)
     result = _check("example", model, chosen, target, feeds, fires=True)

@@ -1,0 +1,147 @@
+"""Bisection, rollback, and the promise that a wrong model is never written."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import onnxopt
+from onnxopt import prove, rules
+from onnxopt.report import Difference
+from onnxopt.rewrite.pattern import op, var
+from onnxopt.rewrite.rule import rule
+from tests.passes.graphs import info, model_of, node
+
+
+@given(count=st.integers(1, 20), data=st.data())
+def test_halving_finds_the_one_that_breaks_it(count, data):
+    units = [f"u{i}" for i in range(count)]
+    guilty = data.draw(st.sampled_from(units))
+    found = prove.find_guilty(units, frozenset(), lambda without: guilty in without)
+    assert found == guilty
+
+
+def test_nobody_is_guilty_when_nothing_helps():
+    assert prove.find_guilty(["a", "b"], frozenset(), lambda _: False) is None
+
+
+@rule(op.Exp(var("x")))
+def replace_exp_wrongly(new, x):
+    """Exp becomes something that is almost right: the kind of fault that must not get out."""
+    return new.Exp(new.Mul(x, np.float32(1.001)))
+
+
+@rule(op.Tanh(var("x")))
+def crash_on_tanh(new, x):
+    """Raises."""
+    raise RuntimeError("a fault")
+
+
+@pytest.fixture
+def with_rules(monkeypatch):
+    def add(*more):
+        every = (*rules.load(), *more)
+        monkeypatch.setattr(rules, "load", lambda: every)
+        monkeypatch.setattr(rules, "names", lambda: tuple(rule.name for rule in every))
+
+    return add
+
+
+@pytest.fixture
+def model(tmp_path):
+    nodes = [
+        node("Identity", ["x"], "a"),
+        node("Exp", ["a"], "b"),
+        node("Tanh", ["b"], "c"),
+        node("Transpose", ["c"], "d", perm=[1, 0]),
+        node("Transpose", ["d"], "e", perm=[1, 0]),
+        node("Add", ["e", "x"], "y"),
+    ]
+    path = tmp_path / "model.onnx"
+    onnx.save(model_of(nodes, [info("x", ["N", 4])], [info("y", ["N", 4])]), path)
+    return path
+
+
+def wrong_once(new, x):
+    if new.root.metadata_props.get("seen"):
+        return None
+    made = new.Exp(new.Mul(x, np.float32(1.001)))
+    made.producer().metadata_props["seen"] = "yes"
+    return made
+
+
+WRONG = replace(replace_exp_wrongly, build=wrong_once)
+
+
+def test_wrong_rule_is_found_dropped_and_named_and_the_rest_is_kept(model, with_rules, tmp_path):
+    with_rules(WRONG)
+    output = tmp_path / "out.onnx"
+    report = onnxopt.optimize(model, output, measure=False)
+    assert report
+    assert report.verification.passed
+    assert list(report.dropped) == ["replace_exp_wrongly"]
+    assert [s.status for s in report.steps if s.name == "replace_exp_wrongly"] == ["rolled back"]
+    assert "Transpose" not in report.output.ops
+    assert onnxopt.compare(model, output)
+
+
+def test_rule_that_crashes_costs_only_itself(model, with_rules, tmp_path):
+    with_rules(crash_on_tanh)
+    report = onnxopt.optimize(model, tmp_path / "out.onnx", measure=False)
+    assert report.dropped == {"crash_on_tanh": "RuntimeError: a fault"}
+    assert "Transpose" not in report.output.ops
+
+
+def test_pass_that_crashes_is_left_out(model, monkeypatch, tmp_path):
+    from onnxopt.passes import share
+
+    def crash(editor, config):
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(share, "run", crash)
+    report = onnxopt.optimize(model, tmp_path / "out.onnx", measure=False)
+    assert "crashed with ValueError" in report.dropped["share"]
+    assert report.verification.passed
+
+
+def fake_measure(slow_unit):
+    """Stand in for the clock: a candidate with `slow_unit` in it is slower."""
+
+    def measure(self, candidate, *, patience=1.0):
+        slow = slow_unit in candidate.transformation.units()
+        return Difference(
+            baseline="a",
+            candidate="b",
+            provider="cpu",
+            ratio=0.8 if slow else 1.1,
+            low=0.75 if slow else 1.05,
+            high=0.85 if slow else 1.15,
+            verdict="slower" if slow else "faster",
+        )
+
+    return measure
+
+
+def test_what_makes_the_model_slower_is_taken_back(model, monkeypatch, tmp_path):
+    units = prove.Prover(model, prove.OptimizeConfig()).make().transformation.units()
+    for slow in units:
+        monkeypatch.setattr(prove.Prover, "measure", fake_measure(slow))
+        report = onnxopt.optimize(model, tmp_path / "out.onnx")
+        assert list(report.dropped) == [slow]
+        assert report.difference.verdict == "faster"
+        assert report
+
+
+def test_model_that_cannot_be_made_faster_is_handed_back(model, monkeypatch, tmp_path):
+    def always_slower(self, candidate, *, patience=1.0):
+        return replace(fake_measure("")(self, candidate), verdict="slower")
+
+    monkeypatch.setattr(prove.Prover, "measure", always_slower)
+    report = onnxopt.optimize(model, tmp_path / "out.onnx")
+    assert report.difference is None
+    assert report.output.ops == report.input.ops
+    assert report
+    assert onnxopt.compare(model, tmp_path / "out.onnx")
