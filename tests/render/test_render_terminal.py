@@ -30,7 +30,7 @@ def test_optimize_shows_what_changed_and_ends_with_the_verdicts(optimized):
     assert "left out fuse_erf_gelu: output logits differs" in text
     assert "warning: weight /head/fc.weight holds 2 NaN" in text
     assert "verified: 1 output the same on 4 feeds" in text
-    assert "1.12× faster" in text
+    assert "1.12× faster" in " ".join(text.split())
     assert "wrote models/efficientnet_lite0.opt.onnx (18.5 MB, 120 nodes fewer)" in text
     assert text.index("verified:") > text.index("Operators")
 
@@ -149,7 +149,7 @@ def test_benchmark_groups_by_setting_and_says_where_it_ran(benchmarked):
     assert "efficientnet_lite0.onnx ran: all 94 nodes on CPUExecutionProvider" in text
     assert "broken.onnx on cuda, 4 threads: no CUDA device" in text
     assert "warning: efficientnet_lite0.opt.onnx: the clock frequency fell" in text
-    assert "1.12× faster" in text
+    assert "1.12× faster" in " ".join(text.split())
     assert "AMD EPYC 9354P" in text
 
 
@@ -176,7 +176,7 @@ def test_colours_only_on_a_terminal(optimized, capsys, monkeypatch):
     console().print(optimize.report(optimized), crop=False)
     out = capsys.readouterr().out
     assert "\x1b" not in out
-    assert "20 sessions a side in 5 processes)\n" in out, "a line was broken for a pipe"
+    assert "20 sessions in 5 processes\n" in out, "a line was broken for a pipe"
 
 
 def test_long_table_aligns_columns():
