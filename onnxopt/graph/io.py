@@ -83,11 +83,11 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def _open(path: str) -> MappedFile:
-    if Path(path).is_dir():
-        inside = sorted(Path(path).glob("*.onnx"))
-        hint = f"did you mean {inside[0]}?" if inside else _NO_MODEL
-        raise ModelError("this is a folder", hint)
     try:
+        if Path(path).is_dir():
+            inside = sorted(Path(path).glob("*.onnx"))
+            hint = f"did you mean {inside[0]}?" if inside else _NO_MODEL
+            raise ModelError("this is a folder", hint)
         file = MappedFile(path)
     except FileNotFoundError:
         raise ModelError("no such file", "check the path") from None
@@ -112,7 +112,7 @@ def _build(file: MappedFile, path: str | None) -> tuple[ir.Model, external.Files
     files = external.Files(file, uuid.uuid4().hex, path)
     try:
         model = convert.to_model(external.parse(file, files.token))
-        replace_tensors(model, lambda tensor, _: files.map_tensor(tensor), [])
+        replace_tensors(model, lambda tensor, _: files.settle(tensor), [])
     except (ModelError, MemoryError):
         raise
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,17 @@ class Files:
         self.path = path
         self.external: dict[str, MappedFile] = {}
 
-    def map_tensor(self, tensor: Any) -> Any:
+    def settle(self, tensor: Any) -> Any:
         """Return a mapped tensor for an external one, and any other as it is.
 
         Raises `ModelError` where the data is missing, too short or not where it may be.
         """
-        return self._map(tensor) if isinstance(tensor, ir.ExternalTensor) else tensor
+        if isinstance(tensor, ir.ExternalTensor):
+            return self._map(tensor)
+        if isinstance(tensor, ir.serde.TensorProtoTensor) and tensor.raw.metadata_props:
+            # onnx_ir has a copy, and would save both.
+            tensor.raw.ClearField("metadata_props")
+        return tensor
 
     def _map(self, tensor: ir.ExternalTensor) -> MappedTensor:
         own, colon, field = str(tensor.location).partition(":")
@@ -109,8 +115,9 @@ def find(model: str, location: str, tensor: str) -> str:
 
 def locations(path: Path) -> set[str]:
     """Return where the model in a file says that its external data lies; nothing if it is none."""
+    token = uuid.uuid4().hex  # a location that no file has: that of what lies in the model itself
     try:
-        proto = parse(MappedFile(str(path)))
+        proto = parse(MappedFile(str(path)), token)
     except (OSError, ValueError, ModelError, DecodeError):
         return set()
     return {
@@ -118,11 +125,11 @@ def locations(path: Path) -> set[str]:
         for tensor in valid.tensors(proto)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
-        if entry.key == "location"
+        if entry.key == "location" and not entry.value.startswith(token)
     }
 
 
-def parse(file: MappedFile, token: str = "") -> onnx.ModelProto:
+def parse(file: MappedFile, token: str) -> onnx.ModelProto:
     """Return the model in a file; its large tensors are external, at locations `token:FIELD`.
 
     Raises `MalformedError` or `DecodeError`.

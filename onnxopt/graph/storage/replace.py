@@ -35,7 +35,7 @@ def draft(target: Path, *, owner: Path) -> Iterator[Draft]:
     `owner` is the file for whose sake this is written; `abandoned` finds its drafts. The draft is
     removed in the end, unless `publish` has renamed it.
     """
-    path = owner.with_name(f".{owner.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    path = _name(owner)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb", buffering=1 << 18) as file:
@@ -43,6 +43,22 @@ def draft(target: Path, *, owner: Path) -> Iterator[Draft]:
             with contextlib.suppress(FileNotFoundError):
                 os.fchmod(descriptor, stat.S_IMODE(owner.stat().st_mode))
             yield Draft(target=target, path=path, file=file)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def remembered(owner: Path) -> Iterator[None]:
+    """Keep what `owner` was as a draft, until the files that only it referred to are gone.
+
+    Where this process is killed before they are, the next one finds the draft and removes them.
+    """
+    path = _name(owner)
+    # Some file systems have no links: then such files stay behind.
+    with contextlib.suppress(OSError):
+        path.hardlink_to(owner)
+    try:
+        yield
     finally:
         path.unlink(missing_ok=True)
 
@@ -77,6 +93,10 @@ def abandoned(owner: Path) -> list[Path]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found.append(path)
     return found
+
+
+def _name(owner: Path) -> Path:
+    return owner.with_name(f".{owner.name}.{secrets.token_hex(4)}{_SUFFIX}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -31,6 +31,7 @@ LIMIT = 2**31 - 1
 # Data that is mapped in whole pages loads without a copy; small tensors would waste them.
 _PAGE, _PAGED, _ALIGNED = 4096, 1 << 16, 64
 
+_ANOTHER = "name another output file"
 _HINTS = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some space, or write to another disk",
@@ -68,24 +69,29 @@ def check_output(path: str | os.PathLike[str], source: Source | None = None) -> 
     `source` is the model that must stay as it is, its external data included, by whatever link
     `path` leads there.
     """
-    name, place = os.fspath(path), Path(path)
+    try:
+        _check_place(os.fspath(path), Path(path))
+        used = (source.real_path, *source.external_files) if source else ()
+        for file in used:
+            if Path(path).exists() and Path(file).exists() and Path(path).samefile(file):
+                what = "the input" if file == used[0] else "the input's external data"
+                raise OutputError(f"{os.fspath(path)} is {what} itself", _ANOTHER)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{os.fspath(path)} cannot be written: {reason}", _ANOTHER) from error
+
+
+def _check_place(name: str, place: Path) -> None:
     folder = place.resolve().parent
     if place.is_dir():
         raise OutputError(f"{name} is a folder", f"name a file: {place / 'model.onnx'}")
     if not folder.is_dir():
         raise OutputError(f"there is no folder {folder}", f"create it: mkdir -p {folder}")
-    if place.exists() and not place.is_file():
-        raise OutputError(f"{name} is no regular file", "name another output file")
-    if not os.access(folder, os.W_OK | os.X_OK) or (
-        place.exists() and not os.access(place, os.W_OK)
-    ):
+    exists = place.exists()
+    if exists and not place.is_file():
+        raise OutputError(f"{name} is no regular file", _ANOTHER)
+    if not os.access(folder, os.W_OK | os.X_OK) or (exists and not os.access(place, os.W_OK)):
         raise OutputError(f"{name} is not writable", "write to a folder of your own")
-    if source is not None:
-        for used in (source.real_path, *source.external_files):
-            with contextlib.suppress(FileNotFoundError):
-                if place.samefile(used):
-                    what = "the input" if used == source.real_path else "the input's external data"
-                    raise OutputError(f"{name} is {what} itself", "name another output file")
 
 
 @dataclass(kw_only=True)
@@ -168,9 +174,11 @@ def _save(model: ir.Model, target: Path, external: bool | None, limit: int) -> N
                 _copy(layout.embedded[piece.index], drafts[-1].file)
             else:
                 drafts[-1].file.write(piece)
+        if before:
+            stack.enter_context(replace.remembered(target))
         replace.publish(drafts)
-    for name in before - {layout.data_name}:
-        target.with_name(name).unlink(missing_ok=True)
+        for name in before:
+            target.with_name(name).unlink(missing_ok=True)
 
 
 def _lay_out(
