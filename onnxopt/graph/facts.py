@@ -121,6 +121,11 @@ def dtype(value: ir.Value | None) -> ir.DataType | None:
     return None if found is None else found.dtype
 
 
+def is_single_or_half(value: ir.Value | None) -> bool:
+    """Tell whether the value is float32 or float16: what every runtime has all kernels for."""
+    return dtype(value) in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+
+
 def is_float(value: ir.Value | None) -> bool:
     """Tell whether the value is known to hold floating-point numbers."""
     known = dtype(value)

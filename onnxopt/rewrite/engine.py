@@ -70,7 +70,7 @@ class _Rewriter:
         for rule in rules:
             for op_type in sorted(rule.pattern.roots or ()):
                 self.by_root.setdefault(op_type, []).append(rule)
-        self.reach = max((rule.pattern.depth() for rule in rules), default=0)
+        self.reach = max((rule.pattern.depth for rule in rules), default=0)
         self.work: deque[ir.Node] = deque()
         self.queued: set[ir.Node] = set()
 

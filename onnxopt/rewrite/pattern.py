@@ -6,9 +6,10 @@
 `op.Conv(x, w, bind="conv", group=1)` matches a node: its inputs match the patterns given, its
 attributes have the values given (an attribute that is absent has its schema's default; one that
 the operator does not have yet at the model's operator set is not looked at), and the node is bound
-under `bind`. `op.Concat()` without inputs matches whatever the inputs are. `var`
-binds a value, `const` an array that no caller can override, a number any one-element constant
-within 0.1 %. The same name twice is the same value. `|` gives alternatives. The order of the
+under `bind`. `op.Concat()` without inputs matches whatever the inputs are, and `op.Slice(x, ...)`
+whatever follows the first. `var` binds a value, `const` an array that no caller can override, a
+number any one-element constant that is equal to it up to the rounding of the element type. The same
+name twice is the same value. `|` gives alternatives, `unless` an exception. The order of the
 operands of a commutative operator, and for `product` and `total` also their grouping, is the
 engine's business.
 
@@ -23,8 +24,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Any
 
 from onnxopt.graph import facts
@@ -34,6 +36,11 @@ COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min"
 """Operators whose two operands may be exchanged."""
 
 _ANYTHING: frozenset[str] | None = None
+_TOLERANCES = {
+    ir.DataType.DOUBLE: 1e-12,
+    ir.DataType.FLOAT16: 1e-3,
+    ir.DataType.BFLOAT16: 8e-3,
+}
 
 
 @dataclass(eq=False)
@@ -82,9 +89,15 @@ class Pattern:
         """Return every name that a match may bind."""
         return frozenset().union(*(part.names() for part in self.parts()))
 
+    @property
+    def levels(self) -> int:
+        """The number of nodes, one above the other, that this pattern itself stands for."""
+        return 0
+
+    @functools.cached_property
     def depth(self) -> int:
-        """Return the number of nodes on the longest way from the root to a leaf."""
-        return max((part.depth() for part in self.parts()), default=0)
+        """The number of nodes on the longest way from the root to a leaf."""
+        return self.levels + max((part.depth for part in self.parts()), default=0)
 
     def __add__(self, other: Operand) -> Pattern:
         return _operator("Add", self, other)
@@ -197,7 +210,10 @@ class Const(Pattern):
 
 @dataclass(frozen=True, eq=False)
 class Scalar(Pattern):
-    """Matches a constant of one element within 0.1 % of `number` (half precision rounds √2)."""
+    """Matches a constant of one element that is `number`, up to the rounding of its element type.
+
+    Half precision's √2 is off by 0.01 %; single precision may be off by a few of its last bits.
+    """
 
     number: float
 
@@ -205,7 +221,8 @@ class Scalar(Pattern):
         found = facts.scalar(value)
         if found is None:
             return
-        if math.isclose(found, self.number, rel_tol=1e-3, abs_tol=1e-12):
+        tolerance = _TOLERANCES.get(facts.dtype(value) or ir.DataType.FLOAT, 1e-6)
+        if math.isclose(found, self.number, rel_tol=tolerance, abs_tol=1e-12):
             yield
         elif state.tracing:
             state.miss(f"the constant is {found:.6g} where {self.number:.6g} is expected")
@@ -231,6 +248,29 @@ class AnyOf(Pattern):
 
 
 @dataclass(frozen=True, eq=False)
+class Unless(Pattern):
+    """Matches what its pattern matches and its exception does not."""
+
+    pattern: Pattern
+    exception: Pattern
+
+    def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
+        if could_match(self.exception, value):
+            apart = State(opsets=state.opsets)
+            for _ in self.exception.match(value, apart):
+                state.miss("it is spelt as it should be already")
+                return
+        yield from self.pattern.match(value, state)
+
+    @functools.cached_property
+    def roots(self) -> frozenset[str] | None:
+        return self.pattern.roots
+
+    def parts(self) -> Sequence[Pattern]:
+        return (self.pattern,)
+
+
+@dataclass(frozen=True, eq=False)
 class OpPattern(Pattern):
     """Matches the first output of a node; see the module's text."""
 
@@ -240,6 +280,7 @@ class OpPattern(Pattern):
     bind: str | None = None
     domain: str = ""
     shared: bool = False
+    open_ended: bool = False
 
     def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
         node = None if value is None else value.producer()
@@ -270,7 +311,7 @@ class OpPattern(Pattern):
             return False
         if not self.inputs:
             return self._attributes_agree(node, state)
-        surplus = node.inputs[len(self.inputs) :]
+        surplus = () if self.open_ended else node.inputs[len(self.inputs) :]
         if any(value is not None for value in surplus):
             return False
         return self._attributes_agree(node, state) and scalars_broadcast(self.inputs, node)
@@ -309,8 +350,9 @@ class OpPattern(Pattern):
     def names(self) -> frozenset[str]:
         return super().names() | ({self.bind} if self.bind else set())
 
-    def depth(self) -> int:
-        return 1 + super().depth()
+    @property
+    def levels(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,8 +403,9 @@ class Chain(Pattern):
     def parts(self) -> Sequence[Pattern]:
         return self.operands
 
-    def depth(self) -> int:
-        return len(self.operands) - 1 + super().depth()
+    @property
+    def levels(self) -> int:
+        return len(self.operands) - 1
 
 
 def groupings(
@@ -456,16 +499,21 @@ class _Operators:
         """Return the operators of another domain."""
         return _Operators(domain)
 
-    def __getattr__(self, op_type: str) -> Any:
+    def __getattr__(self, op_type: str) -> Callable[..., Pattern]:
         if op_type.startswith("_"):
             raise AttributeError(op_type)
 
         def make(
-            *inputs: Operand, bind: str | None = None, shared: bool = False, **attributes: Any
+            *inputs: Operand | EllipsisType,
+            bind: str | None = None,
+            shared: bool = False,
+            **attributes: Any,
         ) -> OpPattern:
             wanted = {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
-            kind = OpPattern if inputs else AnyInputs
-            return kind(op_type, tuple(map(lift, inputs)), wanted, bind, self._domain, shared)
+            more = inputs[-1:] == (...,)
+            given = tuple(lift(item) for item in inputs if not isinstance(item, EllipsisType))
+            kind = OpPattern if given else AnyInputs
+            return kind(op_type, given, wanted, bind, self._domain, shared, more)
 
         return make
 
@@ -501,3 +549,8 @@ def product(*operands: Operand) -> Chain:
 def total(*operands: Operand) -> Chain:
     """Match the sum of the operands, in whatever order and grouping the Add nodes stand."""
     return Chain("Add", tuple(map(lift, operands)))
+
+
+def unless(pattern: Pattern, exception: Pattern) -> Unless:
+    """Match what `pattern` matches, except what `exception` matches too: a spelling to be kept."""
+    return Unless(pattern, exception)

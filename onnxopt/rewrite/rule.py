@@ -150,9 +150,13 @@ class Builder:
     ) -> Any:
         """Make a node; return its output, or a tuple where there are several."""
         given = {name: value for name, value in attributes.items() if value is not None}
+        operands = [self._input(item) for item in inputs]
+        # onnxruntime 1.32 crashes on a LayerNormalization whose bias is there but has no name.
+        while operands and operands[-1] is None:
+            operands.pop()
         made = ir.node(
             op_type,
-            [self._input(item) for item in inputs],
+            operands,
             given or None,
             domain=domain,
             num_outputs=outputs,
