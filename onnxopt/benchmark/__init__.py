@@ -1,0 +1,1 @@
+"""How fast models are here, and whether one is faster than another, with an interval."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,13 @@ from onnxopt.errors import DataError
 from onnxopt.runtime.data import check_feed, load_data
 from onnxopt.runtime.inputs import Input, model_inputs
 from onnxopt.runtime.roles import Role, find_role
-from onnxopt.runtime.sizes import Purpose, Sizes, candidates, with_batch
+from onnxopt.runtime.sizes import Purpose, Sizes, candidates, kinds_of, with_batch
 from onnxopt.runtime.values import draw
 
 if TYPE_CHECKING:
     from onnxopt.graph._onnx_ir import ir
 
-__all__ = ["check_feed", "load_data", "make_feeds", "model_inputs"]
+__all__ = ["check_feed", "load_data", "make_batch", "make_feeds", "model_inputs"]
 
 _HINT = "give samples with --data PATH, or sizes with --fix DIM=VALUE"
 _VARIANTS = 4
@@ -44,12 +45,64 @@ def make_feeds(
     """
     inputs = model_inputs(model)
     if data is not None:
-        feeds = load_data(data, inputs)
-        return [feed for _, feed in zip(range(count or 1 << 62), feeds, strict=False)]
+        return list(itertools.islice(load_data(data, inputs), count))
     inventor = _Inventor(model, inputs, runs, seed, dict(fix or {}), purpose)
     first, choice, attempt = inventor.first()
     turns = range(1, count or 3)
     return [first, *(inventor.another(turn, choice, attempt) for turn in turns)]
+
+
+def make_batch(
+    model: ir.Model,
+    batch: int | None = None,
+    *,
+    runs: Callable[[dict[str, Any]], object] | None = None,
+    seed: int = 0,
+    fix: Mapping[str, int] | None = None,
+    data: Path | str | None = None,
+) -> dict[str, Any]:
+    """Return one feed to measure with, of `batch` samples where the model leaves that free.
+
+    From `data` as many samples are taken and joined. Raises `DataError` where the model's batch
+    is fixed to another size, or `data` holds too few samples.
+    """
+    inputs = model_inputs(model)
+    free = [symbol for symbol, kind in kinds_of(inputs).items() if kind == "batch"]
+    if batch is not None and not free and _batch_sizes(inputs) != {batch}:
+        told = ", ".join(f"{spec.name} {spec.describe()}" for spec in inputs)
+        raise DataError(f"the model does not take a batch of {batch}: {told}", "leave out --batch")
+    if data is None:
+        sizes = {**(dict.fromkeys(free, batch) if batch else {}), **(fix or {})}
+        made = make_feeds(model, runs=runs, seed=seed, count=1, fix=sizes, purpose="measure")
+        return made[0]
+    wanted = batch or 1
+    feeds = list(itertools.islice(load_data(data, inputs), wanted))
+    if len(feeds) < wanted:
+        raise DataError(f"{data} holds {len(feeds)} samples, {wanted} are wanted", "give more")
+    return feeds[0] if not free or wanted == 1 else _join(feeds, inputs, set(free))
+
+
+def _batch_sizes(inputs: Sequence[Input]) -> set[int]:
+    firsts = (spec.dims[0] for spec in inputs if spec.dims and len(spec.dims) > 1)
+    return {first for first in firsts if isinstance(first, int)}
+
+
+def _join(
+    feeds: Sequence[dict[str, Any]], inputs: Sequence[Input], free: set[str]
+) -> dict[str, Any]:
+    """Join samples along the axis of each input that is the free batch."""
+    joined = dict(feeds[0])
+    for spec in inputs:
+        axes = [axis for axis, dim in enumerate(spec.dims or ()) if dim in free]
+        if not axes or spec.name not in joined:
+            continue
+        try:
+            joined[spec.name] = np.concatenate([feed[spec.name] for feed in feeds], axis=axes[0])
+        except ValueError as error:
+            raise DataError(
+                f"the samples of input {spec.name!r} differ in shape: {error}", "leave out --batch"
+            ) from error
+    return joined
 
 
 class _Inventor:

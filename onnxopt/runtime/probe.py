@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from onnxopt.runtime.session import assignments, cause, import_onnxruntime
@@ -66,8 +67,12 @@ def _devices(onnxruntime: Any, ort_name: str) -> dict[str, str]:
     return details
 
 
-def probe_apart(ort_name: str, fallbacks: Sequence[str] = ()) -> Probe:
-    """Do what `probe_here` does in a fresh process, whose crash or silence becomes an error."""
+@cache
+def probe_apart(ort_name: str, fallbacks: tuple[str, ...] = ()) -> Probe:
+    """Do what `probe_here` does in a fresh process, whose crash or silence becomes an error.
+
+    The answer is remembered: a device does not come and go while a command runs.
+    """
     command = [sys.executable, "-m", "onnxopt.runtime.probe", ort_name, *fallbacks]
     try:
         done = subprocess.run(  # noqa: S603 - our own module

@@ -1,0 +1,138 @@
+"""Starts the processes that measure, listens to them, and survives whatever becomes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnxopt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One model as a worker runs it; `key` names it in events, `feed` is a file of `save_feed`."""
+
+    key: str
+    path: str
+    feed: str
+    provider: str
+    threads: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def measure_alone(candidate: Candidate, *, timeout: float) -> Iterator[dict[str, Any]]:
+    """Run one model in a process of its own; yield the events that `worker` describes.
+
+    A process that crashes, or is silent for `timeout` seconds, ends with a `failed` event.
+    """
+    plan = {"alone": True, "candidates": [asdict(candidate)]}
+    return _listen(plan, timeout)
+
+
+def measure_turns(
+    candidates: Sequence[Candidate], *, seconds: float, seed: int, timeout: float
+) -> Iterator[dict[str, Any]]:
+    """Run models in turns in one fresh process for about `seconds`; yield its events."""
+    plan = {
+        "alone": False,
+        "candidates": [asdict(candidate) for candidate in candidates],
+        "seconds": seconds,
+        "seed": seed,
+    }
+    return _listen(plan, timeout)
+
+
+def _listen(plan: Mapping[str, Any], timeout: float) -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryFile("w+") as errors:
+        process = _start(errors)
+        blamed = ""
+        try:
+            _send(process, plan)
+            for event in _events(process, timeout):
+                if event["event"] == "end":
+                    return
+                if event["event"] == "begin":
+                    blamed = event["key"]
+                elif event["event"] == "silent":
+                    yield _failed(blamed, f"gave no answer for {timeout:.0f} s and was stopped")
+                    return
+                else:
+                    yield event
+            yield _failed(blamed, _last_words(process, errors))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _start(errors: Any) -> subprocess.Popen[str]:
+    """Start a fresh interpreter that finds this very package."""
+    parent = str(Path(onnxopt.__file__).resolve().parents[1])
+    paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(
+        [sys.executable, "-m", "onnxopt.benchmark.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+
+def _send(process: subprocess.Popen[str], plan: Mapping[str, Any]) -> None:
+    assert process.stdin is not None
+    try:
+        json.dump(plan, process.stdin)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass  # it died before it could listen: its last words tell why
+
+
+def _events(process: subprocess.Popen[str], timeout: float) -> Iterator[dict[str, Any]]:
+    """Yield what the process prints; one `silent` event when nothing comes for `timeout` s."""
+    lines: queue.Queue[str | None] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=timeout)
+        except queue.Empty:
+            yield {"event": "silent"}
+            return
+        if line is None:
+            return
+        if line.startswith('{"event"'):  # libraries print to standard output too
+            yield json.loads(line)
+
+
+def _failed(key: str, message: str) -> dict[str, Any]:
+    return {"event": "failed", "key": key, "message": message, "fatal": True}
+
+
+def _last_words(process: subprocess.Popen[str], errors: Any) -> str:
+    code = process.wait()
+    errors.seek(0)
+    printed = " ".join(errors.read().split())[-300:]
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        out_of_memory = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"crashed the process with {name}{out_of_memory} {printed}".strip()
+    return f"ended the process with code {code}: {printed}"

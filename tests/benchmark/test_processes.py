@@ -1,0 +1,125 @@
+"""Processes that measure: what they tell, and what becomes of those that crash or hang."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from onnxopt.benchmark import processes
+from onnxopt.benchmark.feedfile import save_feed
+from onnxopt.benchmark.processes import Candidate, measure_alone, measure_turns
+from onnxopt.benchmark.turns import take_turns
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    """Give the function that makes a candidate fed with x[1, 8]."""
+    feed = tmp_path / "feed.npz"
+    save_feed(feed, {"x": np.ones((1, 8), np.float32)})
+
+    def make(path, key="a"):
+        return Candidate(key=key, path=str(path), feed=str(feed), provider="cpu", threads=1)
+
+    return make
+
+
+def test_a_process_with_one_model_tells_of_loading_and_memory(save, candidate):
+    (event,) = measure_alone(candidate(save("a.onnx")), timeout=60)
+    assert event["placement"] == {"CPUExecutionProvider": 2}
+    assert event["load_ns"] > 0
+    assert event["first_ns"] > 0
+    assert 10e6 < event["peak_rss_bytes"] < 1e9
+
+
+def test_models_take_turns_there_and_back(save, candidate):
+    pair = [candidate(save("a.onnx"), "a"), candidate(save("b.onnx"), "b")]
+    events = list(measure_turns(pair, seconds=0, seed=1, timeout=60))
+    keys = [event["key"] for event in events]
+    assert keys in (["a", "b", "b", "a"], ["b", "a", "a", "b"])
+    assert all(3 <= len(event["times_ns"]) <= 30 for event in events)
+
+
+def test_nothing_but_onnxruntime_and_numpy_is_loaded():
+    code = "import sys, onnxopt.benchmark.worker; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"onnx", "onnx_ir", "rich", "click"} & set(loaded)
+
+
+def test_a_model_that_does_not_load_leaves_the_others_alone(tmp_path, save, candidate):
+    (tmp_path / "broken.onnx").write_bytes(b"\x08\x08\xff")
+    pair = [candidate(save("a.onnx"), "good"), candidate(tmp_path / "broken.onnx", "bad")]
+    turns = take_turns(pair, seconds=0, processes=2)
+    assert list(turns.failed) == ["bad"]
+    assert "cannot load" in turns.failed["bad"]
+    assert [len(process) for process in turns.times["good"]] == [2, 2]
+    assert turns.times["bad"] == [[], []]
+
+
+def test_enough_is_enough(save, candidate):
+    turns = take_turns(
+        [candidate(save("a.onnx"))], seconds=0, processes=3, enough=lambda turns: True
+    )
+    assert len(turns.times["a"]) == 1
+
+
+def test_a_model_that_hangs_is_stopped(tmp_path, candidate):
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    (event,) = measure_turns([candidate(pipe)], seconds=0, seed=0, timeout=1.5)
+    assert event["event"] == "failed"
+    assert event["key"] == "a"
+    assert "no answer for 2 s" in event["message"]
+
+
+def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
+    (event,) = measure_turns(
+        [candidate(save("a.onnx", input_name="z"))], seconds=0, seed=0, timeout=60
+    )
+    assert event["event"] == "failed"
+    assert "onnxruntime stopped" in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out of memory?"),
+        ("import sys; sys.exit('last words')", "code 1: last words"),
+    ],
+)
+def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
+    begun = 'print(\'{"event": "begin", "key": "a"}\', flush=True); '
+
+    def start(errors):
+        return subprocess.Popen(
+            [sys.executable, "-c", begun + code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+    monkeypatch.setattr(processes, "_start", start)
+    (event,) = measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)
+    assert event["key"] == "a"
+    assert told in event["message"]
+
+
+def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
+    code = 'print("hello"); print(\'{"event": "end"}\')'
+
+    def start(errors):
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+    monkeypatch.setattr(processes, "_start", start)
+    assert list(measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)) == []
