@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import EncodeError
 
 from onnxopt.errors import ModelError
 from onnxopt.graph._onnx_ir import ir
@@ -68,7 +69,7 @@ def from_proto(proto: onnx.ModelProto) -> ir.Model:
     with _blaming("the ModelProto"):
         try:
             data = proto.SerializeToString()
-        except ValueError:
+        except (EncodeError, ValueError):
             raise ModelError(
                 "it is larger than the 2 GB that protobuf can serialize",
                 "save it with external data and give the path",

@@ -46,7 +46,7 @@ class MappedFile:
         weakref.finalize(self, os.close, descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{source} is no regular file", "give the path of a model file")
+            raise ModelError("this is no regular file", "give the path of a model file")
         self.descriptor = descriptor
         mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if status.st_size else b""
         self.view = memoryview(mapped)

@@ -5,6 +5,7 @@ import warnings
 
 import onnx
 import pytest
+from google.protobuf.message import EncodeError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -227,6 +228,16 @@ def test_tensors_as_onnx_itself_writes_them_are_accepted(kind, dims):
     made = helper.make_tensor("w", kind, dims, [1] * count)
     valid.check_tensor(made)
     valid.check_tensor(numpy_helper.from_array(numpy_helper.to_array(made), "w"))
+
+
+def test_a_proto_that_protobuf_cannot_serialize_is_refused():
+    class Large:
+        def SerializeToString(self):  # noqa: N802
+            raise EncodeError("Failed to serialize proto")
+
+    said, hint = refused(io.from_proto, Large())
+    assert "larger than the 2 GB" in said
+    assert "external data" in hint
 
 
 def test_names_that_are_no_text_are_refused(tmp_path):

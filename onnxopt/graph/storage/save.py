@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from google.protobuf.message import EncodeError
+
 from onnxopt.errors import OutputError
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.mapped import MappedTensor
@@ -219,7 +221,7 @@ def _pieces(model: ir.Model, layout: _Layout) -> list[wire.Piece]:
     ]
     try:
         skeleton = proto.SerializeToString()
-    except ValueError as error:
+    except (EncodeError, ValueError) as error:
         raise OutputError(f"protobuf cannot write the model: {error}", "split the model") from error
     return wire.put_payloads(skeleton, layout.token, fields)
 
