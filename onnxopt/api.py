@@ -239,7 +239,7 @@ def _report(
 ) -> OptimizeReport:
     right = proof.verification is None or proof.verification.passed
     written = output is not None and right
-    after = profile(proof.candidate.model)
+    after = proof.candidate.profile
     if written and output is not None:
         size = sum(part.stat().st_size for part in io.files_of(output))
         after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)

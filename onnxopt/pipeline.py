@@ -116,6 +116,7 @@ class _Run:
         self.without = without
         self.progress = progress
         self.editor = Editor(model)
+        self.nodes = facts.count_nodes(model)
         self.result = Transformation()
 
     def round(self, number: int) -> bool:
@@ -134,7 +135,7 @@ class _Run:
         """Run one pass as a step of the report; tell whether it did anything."""
         if name in self.without or not self.wanted(name):
             return False
-        before, start = facts.count_nodes(self.model), time.perf_counter()
+        start = time.perf_counter()
         try:
             done = run(self.editor, self.config)
         except OnnxOptError:
@@ -143,13 +144,13 @@ class _Run:
             raise PassCrashedError(name, error) from error
         seconds = time.perf_counter() - start
         if done:
-            after = facts.count_nodes(self.model)
+            before, self.nodes = self.nodes, facts.count_nodes(self.model)
             self.result.steps.append(
                 Step(
                     name=name,
                     done=dict(done.most_common()),
                     nodes_before=before,
-                    nodes_after=after,
+                    nodes_after=self.nodes,
                     seconds=seconds,
                 )
             )

@@ -19,10 +19,11 @@ from onnxopt.config import OptimizeConfig
 from onnxopt.errors import DataError, OnnxOptError, ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import Declared, signature_of
 from onnxopt.passes import dims, shapes
 from onnxopt.pipeline import PassCrashedError, Progress, Transformation, transform
-from onnxopt.report import Comparison, Difference, Step
+from onnxopt.report import Comparison, Difference, Profile, Step
 
 _MOST_CULPRITS = 12
 _MOST_SLOW = 2
@@ -34,6 +35,7 @@ class Candidate:
 
     model: ir.Model
     transformation: Transformation
+    profile: Profile
     path: Path | None = None
 
 
@@ -98,6 +100,7 @@ class Prover:
         while True:
             model = self.load()
             declared, before = Declared.of(model), signature_of(model)
+            shaped = shapes.declares_shapes(model)
             try:
                 made = transform(
                     model,
@@ -114,7 +117,9 @@ class Prover:
             declared.restore(model)
             changed = before.differences(signature_of(model))
             assert not changed, f"the signature changed: {changed}"
-            return Candidate(model=model, transformation=made)
+            after = profile(model)
+            shapes.forget(model, everything=not shaped)
+            return Candidate(model=model, transformation=made, profile=after)
 
     def prove(self) -> Proof:
         """Make the best candidate that is right and, where it can be measured, not slower."""

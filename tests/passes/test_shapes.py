@@ -57,3 +57,33 @@ def test_nested_graphs_learn_too():
         nodes, [info("x", ["N", 4]), info("k", [], TensorProto.BOOL)], [info("y", None)]
     )
     assert inferred(model)["then_branch_o"] == ("N", 4)
+
+
+def test_slice_with_computed_bounds_keeps_the_axes_that_it_does_not_cut():
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Slice", ["table", "zero", "s", "one"], "a"),
+        node("Add", ["a", "x"], "y"),
+    ]
+    constants = {
+        "table": np.zeros((1, 512), np.float32),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+    }
+    model = model_of(nodes, [info("x", ["n"])], [info("y", None)], constants)
+    assert inferred(model)["a"][0] == 1
+
+
+def test_invented_names_of_two_runs_are_never_taken_for_equal():
+    nodes = [node("NonZero", ["x"], "a"), node("Relu", ["x"], "b"), node("NonZero", ["b"], "c")]
+    model = ir.serde.deserialize_model(
+        model_of(nodes, [info("x", ["n"])], [info("c", None, TensorProto.INT64)])
+    )
+    shapes.infer(model)
+    first = facts.shape(model.graph.node("node_a").outputs[0])[1]
+    model.graph.node("node_c").outputs[0].shape = None
+    shapes.infer(model)
+    last = facts.shape(model.graph.node("node_c").outputs[0])[1]
+    assert first != last
+    shapes.forget(model, everything=False)
+    assert facts.shape(model.graph.node("node_a").outputs[0]) == (1, None)
