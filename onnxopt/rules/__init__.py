@@ -49,8 +49,26 @@ TABLE = (
     "power.square_by_multiplication",
     "power.power_to_root",
     "power.power_to_reciprocal",
-    # constants into linear operators
-    "batchnorm.fold_batchnorm_into_conv",
+    # constants into constants and into linear operators
+    "reassociate.merge_scales",
+    "reassociate.merge_shifts",
+    "reassociate.merge_affine",
+    "batchnorm.fold_batchnorm_into_linear",
+    "constant_after.fold_scale_into_linear",
+    "constant_after.fold_negation_into_linear",
+    "constant_after.fold_shift_into_linear",
+    "constant_after.fold_subtraction_into_linear",
+    "gemm.fuse_matmul_add",
+    "pad.fold_pad_into_conv",
+    "pad.fold_pad_into_average_pool",
+    "pad.fold_pad_into_max_pool",
+    "batchnorm.fold_batchnorm_into_next_linear",
+    "constant_before.fold_scale_into_next_linear",
+    "constant_before.fold_negation_into_next_linear",
+    "constant_before.fold_shift_into_next_linear",
+    "constant_before.fold_scale_past_shift",
+    "linear_chain.merge_convolutions",
+    "linear_chain.merge_matrices",
 )
 
 
