@@ -21,7 +21,7 @@ import onnx
 
 from onnxopt.config import OptimizeConfig
 from onnxopt.errors import OnnxOptError
-from onnxopt.graph import facts
+from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 
@@ -158,7 +158,7 @@ def _evaluate(
     proto.graph.name = "constants"
     feeds: dict[str, np.ndarray[Any, Any]] = {}
     for node in region.nodes:
-        ir.serde.serialize_node_into(proto.graph.node.add(), node)
+        io.node_to_proto(node, proto.graph.node.add())
         for value in node.inputs:
             if value is not None and value not in region.values:
                 _supply(proto.graph, value, feeds)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import onnx
 
 from onnxopt.config import OptimizeConfig
-from onnxopt.graph import facts
+from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 
@@ -97,7 +97,7 @@ def declaration(model: ir.Model) -> onnx.ModelProto:
     for value in model.graph.initializers.values():
         _declare_initializer(graph, value)
     for node in model.graph:
-        ir.serde.serialize_node_into(graph.node.add(), node)
+        io.node_to_proto(node, graph.node.add())
         for value in node.outputs:
             if value.type is not None and value.name and not value.is_graph_output():
                 ir.serde.serialize_value_into(graph.value_info.add(), value)

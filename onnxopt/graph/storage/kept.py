@@ -93,6 +93,12 @@ def put_back(proto: onnx.ModelProto, model: ir.Model) -> None:
             proto.training_info.extend(left.training_info)
 
 
+def node_to_proto(node: ir.Node, proto: onnx.NodeProto) -> None:
+    """Write a node, with what its graphs hold, into an empty proto: nothing is left out."""
+    ir.serde.serialize_node_into(proto, node)
+    _put_into_nodes([proto], [node])
+
+
 def _leave(holder: Any, key: str, left: Any) -> bool:
     """Put a message into the metadata of a proto, where deserialization carries it on."""
     if not left.ByteSize():
