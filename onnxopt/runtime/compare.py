@@ -126,6 +126,11 @@ class Reference:
 
     def _warn_of_weak_outputs(self) -> None:
         """Say where the outputs are so small that noise hides what was computed."""
+        if self.feeds and not any(map(_has_floats, self._outputs[0])):
+            self.warnings.append(
+                "no output is a number with a fraction: only differences that change a decision"
+                " can be seen"
+            )
         for index, name in enumerate(self.names):
             largest = max(largest_float(outputs[index]) for outputs in self._outputs)
             if self._noise[index].absolute * NOISE_FACTOR > _WEAK * largest:

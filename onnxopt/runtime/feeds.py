@@ -14,7 +14,7 @@ from onnxopt.runtime.data import check_feed, load_data
 from onnxopt.runtime.inputs import Input, model_inputs
 from onnxopt.runtime.roles import Role, find_role
 from onnxopt.runtime.sizes import Purpose, Sizes, candidates, kinds_of, with_batch
-from onnxopt.runtime.values import draw
+from onnxopt.runtime.values import Turn, draw
 
 if TYPE_CHECKING:
     from onnxopt.graph._onnx_ir import ir
@@ -166,14 +166,13 @@ class _Inventor:
         return self._draw(choice, 0, 0, attempt)
 
     def _draw(self, sizes: Sizes, turn: int, variant: int, attempt: int) -> dict[str, Any]:
-        feed: dict[str, Any] = {}
-        for number, spec in enumerate(self.inputs):
-            rng = np.random.default_rng([self.seed, turn, number])
-            shape = sizes.shapes[spec.name]
-            feed[spec.name] = draw(
-                spec, shape, self.roles[spec.name], rng, variant=variant, attempt=attempt
+        how = Turn(sizes=sizes, variant=variant, attempt=attempt)
+        return {
+            spec.name: draw(
+                spec, self.roles[spec.name], how, np.random.default_rng([self.seed, turn, number])
             )
-        return feed
+            for number, spec in enumerate(self.inputs)
+        }
 
     def _try(self, feed: dict[str, Any]) -> None:
         if self.runs is not None:

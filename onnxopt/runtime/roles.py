@@ -16,13 +16,14 @@ class Role:
 
     `below` is the size of the smallest table that it indexes; `equals` are the constants that it
     is compared with; `count` marks a shape, a repetition or a number of steps; `mask` an input
-    that is subtracted from one, or turned into a condition.
+    that is subtracted from one, or turned into a condition; `lengths` the lengths of sequences.
     """
 
     below: int | None = None
     equals: tuple[int | float, ...] = ()
     count: bool = False
     mask: bool = False
+    lengths: bool = False
 
 
 # Operators whose output holds the same values: input index to follow (None: any).
@@ -50,7 +51,7 @@ def find_role(model: ir.Model, value: ir.Value) -> Role:
     """Follow an input through the nodes that pass its values on and see what reads them."""
     bounds: list[int] = []
     equals: list[int | float] = []
-    count = mask = False
+    count = mask = lengths = False
     for node, index in _readers(model, value):
         op = node.op_type
         table = _LOOKUPS.get(op, {}).get(index)
@@ -67,8 +68,15 @@ def find_role(model: ir.Model, value: ir.Value) -> Role:
             mask = True
         mask |= (op, index) in {("Where", 0), ("And", 0), ("And", 1), ("Not", 0)}
         count |= (op, index) in _COUNTS
+        lengths |= op in {"LSTM", "GRU", "RNN"} and index == 4
     known = min((bound for bound in bounds if bound > 0), default=None)
-    return Role(below=known, equals=tuple(dict.fromkeys(equals)), count=count, mask=mask)
+    return Role(
+        below=known,
+        equals=tuple(dict.fromkeys(equals)),
+        count=count,
+        mask=mask,
+        lengths=lengths,
+    )
 
 
 def _readers(model: ir.Model, start: ir.Value) -> Iterator[tuple[ir.Node, int]]:

@@ -59,10 +59,16 @@ TRIES = 26
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Concrete shapes for one feed: input name to dimensions."""
+    """Concrete shapes for one feed: input name to dimensions, and dimension name to size.
+
+    `length` is the longest sequence in it, `picture` the height and width of its pictures; None
+    where there is no such thing.
+    """
 
     shapes: Mapping[str, tuple[int, ...]]
     sizes: Mapping[str, int]
+    length: int | None = None
+    picture: tuple[int, int] | None = None
 
 
 def kinds_of(inputs: Sequence[Input]) -> dict[str, str]:
@@ -137,7 +143,22 @@ def candidates(
         key = tuple(sorted(shapes.items()))
         if key not in seen:
             seen.add(key)
-            yield Sizes(shapes=shapes, sizes=sizes)
+            yield _describe(shapes, sizes, kinds)
+
+
+def _describe(
+    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int], kinds: Mapping[str, str]
+) -> Sizes:
+    lengths = [size for symbol, size in sizes.items() if kinds.get(symbol) == "sequence"]
+    pictures = [shape for shape in shapes.values() if len(shape) == 4]
+    last = bool(pictures) and pictures[0][3] in {1, 3, 4} and pictures[0][1] not in {1, 3, 4}
+    picture = (pictures[0][1:3] if last else pictures[0][2:4]) if pictures else None
+    return Sizes(
+        shapes=shapes,
+        sizes=sizes,
+        length=max(lengths, default=None),
+        picture=(picture[0], picture[1]) if picture else None,
+    )
 
 
 def _size(kind: str, attempt: int, purpose: Purpose) -> int:
@@ -173,4 +194,4 @@ def with_batch(choice: Sizes, inputs: Sequence[Input], fix: Mapping[str, int], b
         else tuple(size_of(dim, sizes) for dim in spec.dims)
         for spec in inputs
     }
-    return Sizes(shapes=shapes, sizes=sizes)
+    return _describe(shapes, sizes, kinds)

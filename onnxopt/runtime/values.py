@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,51 +13,52 @@ from onnxopt.runtime.pictures import draw_pictures
 if TYPE_CHECKING:
     from onnxopt.runtime.inputs import Input
     from onnxopt.runtime.roles import Role
+    from onnxopt.runtime.sizes import Sizes
 
 _WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "", "0", "Ünïcode")
 # Upper bounds for integers of which the graph tells nothing; the first that runs is kept.
 _BOUNDS = (32, 2, 8, 1)
+_PICTURE_SIZE = re.compile(r"(im|image|img|orig|target).*(shape|size)")
 
 
-def draw(
-    spec: Input,
-    shape: tuple[int, ...],
-    role: Role,
-    rng: np.random.Generator,
-    *,
-    variant: int = 0,
-    attempt: int = 0,
-) -> Any:
-    """Return an array (for a sequence, a list of two) of `shape` for the input `spec`.
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What else decides a value: the whole feed, and how often it was tried.
 
     `variant` differs from feed to feed and changes the flavour: another constant of those that
     the graph compares with, another distribution. `attempt` counts the tries to find inputs with
     which the model runs, and changes what is guessed.
     """
+
+    sizes: Sizes
+    variant: int = 0
+    attempt: int = 0
+
+
+def draw(spec: Input, role: Role, turn: Turn, rng: np.random.Generator) -> Any:
+    """Return an array (for a sequence, a list of two) for the input `spec`."""
+    shape = turn.sizes.shapes[spec.name]
     if spec.kind == "sequence":
-        return [_tensor(spec, shape, role, rng, variant, attempt) for _ in range(2)]
-    return _tensor(spec, shape, role, rng, variant, attempt)
+        return [_tensor(spec, shape, role, turn, rng) for _ in range(2)]
+    return _tensor(spec, shape, role, turn, rng)
 
 
 def _tensor(
-    spec: Input,
-    shape: tuple[int, ...],
-    role: Role,
-    rng: np.random.Generator,
-    variant: int,
-    attempt: int,
+    spec: Input, shape: tuple[int, ...], role: Role, turn: Turn, rng: np.random.Generator
 ) -> np.ndarray:
     if spec.dtype is None:
         return rng.choice(np.array(_WORDS, object), size=shape)
-    name = spec.name.lower()
-    if spec.dtype.kind == "b":
+    name, dtype = spec.name.lower(), spec.dtype
+    if dtype.kind == "b":
         values = _mask(shape, rng) if "mask" in name else rng.random(shape) < 0.5
-        return np.asarray(values if shape else variant % 2 == 0, bool)
+        return np.asarray(values if shape else turn.variant % 2 == 0, bool)
     if role.equals and int(np.prod(shape)) == 1:
-        return np.full(shape, _near(role.equals, variant), spec.dtype)
-    if spec.dtype.kind in "iu" or _is_narrow_int(spec.dtype):
-        return _integers(spec, name, shape, role, rng, variant, attempt)
-    return _floats(spec, name, shape, role, rng, variant)
+        return np.full(shape, _near(role.equals, turn.variant), dtype)
+    if _PICTURE_SIZE.search(name) and shape and shape[-1] == 2 and turn.sizes.picture:
+        return np.broadcast_to(np.array(turn.sizes.picture), shape).astype(dtype)
+    if "int" in dtype.name:
+        return _integers(spec, name, shape, role, turn, rng).astype(dtype)
+    return _floats(spec, name, shape, role, turn, rng).astype(dtype)
 
 
 def _near(constants: tuple[int | float, ...], variant: int) -> int | float:
@@ -65,36 +67,30 @@ def _near(constants: tuple[int | float, ...], variant: int) -> int | float:
     return constants[turn] if turn < len(constants) else type(constants[0])(constants[0] // 2)
 
 
-def _is_narrow_int(dtype: np.dtype) -> bool:
-    return "int" in dtype.name
-
-
 def _integers(
     spec: Input,
     name: str,
     shape: tuple[int, ...],
     role: Role,
+    turn: Turn,
     rng: np.random.Generator,
-    variant: int,
-    attempt: int,
 ) -> np.ndarray:
-    dtype = spec.dtype
-    assert dtype is not None
     if role.below is not None and "mask" not in name:
-        return _indices(name, shape, role.below, rng).astype(dtype)
+        return _indices(name, shape, role.below, rng)
     if "mask" in name or role.mask:
-        return _mask(shape, rng).astype(dtype)
+        return _mask(shape, rng)
     if re.search(r"(^|_)(sr|sample_?rate|sampling_?rate)$", name):
-        return np.full(shape, (16000, 8000)[variant % 2], dtype)
+        return np.full(shape, (16000, 8000)[turn.variant % 2])
+    if turn.sizes.length and len(shape) < 2 and (role.lengths or "len" in name):
+        return np.full(shape, turn.sizes.length)
     if "position" in name and shape:
-        return np.broadcast_to(np.arange(shape[-1]), shape).astype(dtype)
-    if dtype.name == "uint8" and len(shape) >= 3:
-        pictures = None if variant % 2 else _pictures(spec, shape, rng)
-        values = rng.integers(0, 256, shape) if pictures is None else 255 * pictures
-        return np.asarray(values).astype(dtype)
+        return np.broadcast_to(np.arange(shape[-1]), shape)
+    if spec.dtype == np.uint8 and len(shape) >= 3:
+        pictures = None if turn.variant % 2 else _pictures(spec, shape, rng)
+        return rng.integers(0, 256, shape) if pictures is None else 255 * pictures
     if role.count:
-        return np.full(shape, (2, 1, 4, 3)[attempt % 4], dtype)
-    return rng.integers(0, _BOUNDS[attempt % len(_BOUNDS)], shape).astype(dtype)
+        return np.full(shape, (2, 1, 4, 3)[turn.attempt % 4])
+    return rng.integers(0, _BOUNDS[turn.attempt % len(_BOUNDS)], shape)
 
 
 def _indices(name: str, shape: tuple[int, ...], below: int, rng: np.random.Generator) -> np.ndarray:
@@ -121,25 +117,23 @@ def _floats(
     name: str,
     shape: tuple[int, ...],
     role: Role,
+    turn: Turn,
     rng: np.random.Generator,
-    variant: int,
 ) -> np.ndarray:
     """Draw by turns: a picture as after normalization, normal noise, a picture in [0, 1].
 
     What is no picture is drawn from [0, 1) and from the normal distribution.
     """
-    dtype = spec.dtype
-    assert dtype is not None
     if role.mask or ("mask" in name and "mask_embed" not in name):
-        return _mask(shape, rng).astype(dtype)
-    if re.search(r"scale|thresh|temperature|ratio", name):
-        return np.full(shape, 0.5 if "thresh" in name else 1.0).astype(dtype)
-    if variant % 3 == 1:
-        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+        return _mask(shape, rng)
+    if re.search(r"scale|thresh|temperature|ratio|speed", name):
+        return np.full(shape, 0.5 if "thresh" in name else 1.0)
+    if turn.variant % 3 == 1:
+        return np.asarray(rng.standard_normal(shape))
     pictures = _pictures(spec, shape, rng)
     if pictures is None:
-        return np.asarray(rng.random(shape)).astype(dtype)
-    return (pictures if variant % 3 == 2 else 4 * pictures - 2).astype(dtype)
+        return np.asarray(rng.random(shape))
+    return pictures if turn.variant % 3 == 2 else 4 * pictures - 2
 
 
 def _pictures(spec: Input, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray | None:

@@ -182,3 +182,14 @@ def test_outputs_lost_in_noise_are_told_of(save, dense, monkeypatch):
     reference._noise = [compare.Slack(absolute=1e-6)]
     reference._warn_of_weak_outputs()
     assert "--data" in reference.judge(dense.SerializeToString()).reason
+
+
+def test_outputs_that_are_decisions_only_are_told_of(save, build):
+    model = build(
+        [helper.make_node("ArgMax", ["x"], ["y"], axis=1)],
+        [("x", FLOAT, [2, 8])],
+        [("y", INT64, None)],
+    )
+    found = verify(save(model), model.SerializeToString(), _feeds())
+    assert found.passed
+    assert "change a decision" in found.reason

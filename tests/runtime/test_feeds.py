@@ -201,3 +201,46 @@ def test_the_users_samples_are_taken_as_they_come(dense, tmp_path):
     assert len(make_feeds(model, data=path)) == 4
     (feed,) = make_feeds(model, data=path, count=1)
     assert feed["x"].tolist() == [list(range(8))]
+
+
+def test_a_decoder_with_a_cache_gets_lengths_that_add_up(build, feeds_of):
+    model = build(
+        [
+            helper.make_node("Concat", ["past_key", "key"], ["keys"], axis=1),
+            helper.make_node("Mul", ["keys", "attention_mask"], ["y"]),
+        ],
+        [
+            ("key", FLOAT, ["batch", "length"]),
+            ("past_key", FLOAT, ["batch", "past_length"]),
+            ("attention_mask", FLOAT, ["batch", "past_length + length"]),
+        ],
+        [("y", FLOAT, None)],
+    )
+    for feed in feeds_of(model):
+        assert feed["attention_mask"].shape[1] == feed["key"].shape[1] + feed["past_key"].shape[1]
+
+
+def test_lengths_of_sequences_are_those_of_the_feed(build, feeds_of):
+    model = build(
+        [helper.make_node("GRU", ["x", "w", "r", "", "lengths"], ["y"], hidden_size=2)],
+        [("x", FLOAT, ["frames", "n", 3]), ("lengths", TensorProto.INT32, ["n"])],
+        [("y", FLOAT, None)],
+        [("w", np.zeros((1, 6, 3), np.float32)), ("r", np.zeros((1, 6, 2), np.float32))],
+    )
+    for feed in feeds_of(model):
+        assert (feed["lengths"] == feed["x"].shape[0]).all()
+
+
+def test_a_detectors_side_inputs_fit_the_picture(build):
+    model = build(
+        [helper.make_node("Identity", ["image"], ["y"])],
+        [
+            ("image", FLOAT, ["n", 3, "h", "w"]),
+            ("im_shape", FLOAT, ["n", 2]),
+            ("scale_factor", FLOAT, ["n", 2]),
+        ],
+        [("y", FLOAT, None)],
+    )
+    feed = make_feeds(ir.serde.deserialize_model(model))[0]
+    assert tuple(feed["im_shape"][0]) == feed["image"].shape[2:]
+    assert feed["scale_factor"].tolist() == [[1, 1]]
