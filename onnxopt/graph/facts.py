@@ -46,7 +46,24 @@ def tensor(value: ir.Value | None) -> Any | None:
         return None
     if value.const_value is not None:
         return value.const_value
-    return ir.convenience.get_const_tensor(value)
+    node = value.producer()
+    assert node is not None
+    name, attr = next(iter(node.attributes.items()))
+    # Not get_const_tensor: it takes 60 µs, only ASCII, and cuts off trailing zero bytes.
+    if name == "value":
+        return attr.value
+    if name in ("value_float", "value_floats"):
+        return ir.Tensor(np.array(attr.value, np.float32))
+    if name in ("value_int", "value_ints"):
+        return ir.Tensor(np.array(attr.value, np.int64))
+    return _strings(attr.value) if name in ("value_string", "value_strings") else None
+
+
+def _strings(value: str | bytes | tuple[str | bytes, ...]) -> ir.StringTensor:
+    texts = [value] if isinstance(value, (str, bytes)) else list(value)
+    array = np.empty(len(texts), object)
+    array[:] = [text.encode() if isinstance(text, str) else text for text in texts]
+    return ir.StringTensor(array.reshape(()) if isinstance(value, (str, bytes)) else array)
 
 
 def constant(value: ir.Value | None, limit: int | None = None) -> np.ndarray[Any, Any] | None:
