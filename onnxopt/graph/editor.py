@@ -265,8 +265,8 @@ class Editor:
 
         What is nested in the node stays where it was, except in a copy, which has a prefix.
         """
-        if node.name and (prefix or self._nodes[node.name] > 1):
-            node.name = self.fresh(prefix + node.name)
+        if prefix or (node.name and self._nodes[node.name] > 1):
+            node.name = self.fresh(prefix + (node.name or node.op_type))
         for value in node.outputs:
             self._rename_value(value, prefix)
         for graph in facts.nested_graphs(node) if prefix else ():

@@ -27,8 +27,9 @@ PASSES = (inline, constants, dead, share)
 class Writer:
     """Writes one graph; names tell only the depth, so that siblings share them."""
 
-    def __init__(self, draw, visible, depth=0):
+    def __init__(self, draw, visible, depth=0, written=()):
         self.draw = draw
+        self.written = list(written)
         self.visible = list(visible)
         self.depth = depth
         self.nodes = []
@@ -45,10 +46,18 @@ class Writer:
         name = self.name()
         self.nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
         self.visible.append(name)
+        self.written.append((op_type, inputs, attributes))
+
+    def again(self):
+        """Repeat a statement of this graph or one around it, perhaps mirrored."""
+        if self.written:
+            op_type, inputs, attributes = self.draw(st.sampled_from(self.written))
+            mirrored = op_type in BINARY and self.draw(st.booleans())
+            self.add(op_type, inputs[::-1] if mirrored else inputs, **attributes)
 
     def fill(self):
         """Write a few statements of random kinds."""
-        kinds = ["unary", "binary", "binary", "constant", "split", "call"]
+        kinds = ["unary", "binary", "again", "again", "again", "constant", "split", "call"]
         kinds += ["branch", "loop"] if self.depth < 2 else []
         for _ in range(self.draw(st.integers(1, 6 if self.depth else 9))):
             getattr(self, self.draw(st.sampled_from(kinds)))()
@@ -86,7 +95,7 @@ class Writer:
         return self.draw(st.permutations(own))[:count]
 
     def nested(self, extra=()):
-        return Writer(self.draw, [*self.visible, *extra], self.depth + 1).fill()
+        return Writer(self.draw, [*self.visible, *extra], self.depth + 1, self.written).fill()
 
     def branch(self):
         count = self.draw(st.integers(1, 3))
@@ -105,9 +114,10 @@ class Writer:
         scans = self.draw(st.integers(0, 1))
         body = self.nested(carried)
         results = body.results(len(carried) + scans)
-        body.nodes.append(helper.make_node("Identity", ["go"], ["on"]))
-        inputs = [info("i", [], INT64), info("go", [], BOOL), *(info(a, [3]) for a in carried)]
-        made = graph(body.nodes, [info("on", [], BOOL), *results], inputs, body.constants)
+        turn, go, on = (f"{name}{self.depth}" for name in ("turn", "go", "on"))
+        body.nodes.append(helper.make_node("Identity", [go], [on]))
+        inputs = [info(turn, [], INT64), info(go, [], BOOL), *(info(a, [3]) for a in carried)]
+        made = graph(body.nodes, [info(on, [], BOOL), *results], inputs, body.constants)
         outputs = [self.name() for _ in carried]
         reads = [self.draw(st.sampled_from(list(TRIPS))), "", *(self.pick() for _ in carried)]
         named = outputs + [self.name("s") for _ in range(scans)]
@@ -128,7 +138,7 @@ def models(draw):
     if not made:
         writer.add("Neg", ["x"])
         made = writer.visible[-1:]
-    outputs = draw(st.lists(st.sampled_from(made), min_size=1, max_size=3, unique=True))
+    outputs = draw(st.lists(st.sampled_from(made[-6:]), min_size=1, max_size=3, unique=True))
     known = {**FLAGS, **TRIPS}
     writer.constants |= {name: held for name, held in known.items() if held is not None}
     inputs = ["x", "z", info("c", [], BOOL), info("n", [], INT64)]
