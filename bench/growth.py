@@ -69,9 +69,11 @@ def time_tools(size: int, tools: list[Tool], repeats: int) -> dict[str, Any]:
 
 
 def seconds_beyond(runs: dict[str, list[Run]]) -> float:
-    """Return the median over rounds of what onnxopt took more than loading and saving."""
-    pairs = zip(runs[OWN.name], runs[LOAD_AND_SAVE.name], strict=True)
-    return round(statistics.median(own.seconds - plain.seconds for own, plain in pairs), 4)
+    """Return what onnxopt took more than loading and saving, each at its median."""
+    own, plain = (
+        statistics.median(run.seconds for run in runs[tool.name]) for tool in (OWN, LOAD_AND_SAVE)
+    )
+    return round(own - plain, 4)
 
 
 def _output(folder: Path, tool: Tool) -> Path:

@@ -137,13 +137,19 @@ def measure_latency(
     paths = [str(path) for path in (original, *candidates.values())]
     command = [str(record.EXAMINER.python), "-m", "onnxopt", "benchmark", *paths]
     command += ["--threads", "1", "--seconds", str(seconds * len(paths)), "--json", str(report)]
-    subprocess.run(command, check=False)
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     found = json.loads(report.read_text(encoding="utf-8"))["differences"]
     by_path = {difference["candidate"]: difference for difference in found}
     for name, path in candidates.items():
         difference = by_path.get(str(path))
         cells.setdefault(name, {})["latency"] = difference
-        click.echo(f"{entry['name']:32} {name:26} {difference}", err=True)
+        told = (
+            f"{difference['ratio']:.2f}× ({difference['low']:.2f}–{difference['high']:.2f}), "
+            f"{difference['verdict']}"
+            if difference
+            else "not measured"
+        )
+        click.echo(f"{entry['name']:32} {name:26} {told}", err=True)
 
 
 def _line(cell: dict[str, Any]) -> str:

@@ -15,10 +15,12 @@ from pathlib import Path
 class Run:
     """What became of a child: wall-clock seconds from start to end, peak resident memory, exit.
 
-    `error` is the last line that it wrote where it failed, None where it did not.
+    `cpu_seconds` is what all its threads computed, which other work on the machine hardly
+    changes. `error` is the last line that it wrote where it failed, None where it did not.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_rss_bytes: int
     error: str | None
 
@@ -44,6 +46,7 @@ def run(command: list[str], log: Path, timeout: float) -> Run:
     child.returncode = os.waitstatus_to_exitcode(status)
     return Run(
         seconds=seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_rss_bytes=usage.ru_maxrss * 1024,
         error=_error(child.returncode, log, timeout if seconds >= timeout else None),
     )

@@ -61,6 +61,7 @@ def timing(runs: list[Run]) -> dict[str, Any]:
         "seconds": seconds,
         "median_seconds": round(statistics.median(seconds), 4),
         "min_seconds": min(seconds),
+        "cpu_seconds": [round(run.cpu_seconds, 4) for run in runs],
         "peak_rss_bytes": max(run.peak_rss_bytes for run in runs),
     }
 

@@ -27,8 +27,8 @@ def test_results_are_ordered_as_tools_and_models_are():
 
 
 def test_one_failed_run_is_a_failure():
-    good = Run(seconds=1.0, peak_rss_bytes=10, error=None)
-    bad = Run(seconds=3.0, peak_rss_bytes=20, error="broke")
+    good = Run(seconds=1.0, cpu_seconds=0.5, peak_rss_bytes=10, error=None)
+    bad = Run(seconds=3.0, cpu_seconds=0.5, peak_rss_bytes=20, error="broke")
     found = timing([good, bad, good])
     assert found["error"] == "broke"
     assert (found["median_seconds"], found["min_seconds"]) == (1.0, 1.0)
