@@ -132,12 +132,14 @@ class Reference:
                 " can be seen"
             )
         for index, name in enumerate(self.names):
-            largest = max(largest_float(outputs[index]) for outputs in self._outputs)
-            if self._noise[index].absolute * NOISE_FACTOR > _WEAK * largest:
+            if self._noise[index].absolute * NOISE_FACTOR > _WEAK * self._largest(index):
                 self.warnings.append(
                     f"output {name!r} is nearly lost in the original's own noise on these inputs:"
                     " give real samples with --data"
                 )
+
+    def _largest(self, index: int) -> float:
+        return max((largest_float(outputs[index]) for outputs in self._outputs), default=0.0)
 
     def _add_noise(self, outputs: Sequence[Any], again: Sequence[Any]) -> None:
         """Widen the noise by what two runs of the reference on (almost) the same feed differ."""
@@ -186,8 +188,8 @@ class Reference:
 
     def _judge(self, candidate: Model, limits: Limits) -> Comparison:
         tallies = [
-            Tally(name, _widen(noise), limits)
-            for name, noise in zip(self.names, self._noise, strict=True)
+            Tally(name, _widen(noise), limits, self._largest(index))
+            for index, (name, noise) in enumerate(zip(self.names, self._noise, strict=True))
         ]
         failure = ""
         for way in self._ways:

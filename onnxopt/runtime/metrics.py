@@ -45,12 +45,23 @@ class Limits:
 
 
 class Tally:
-    """Gathers the differences of one output over feeds and over runs."""
+    """Gathers the differences of one output over feeds and over runs.
 
-    def __init__(self, name: str, slack: Slack | None = None, limits: Limits | None = None) -> None:
+    `largest` is the largest absolute value that the reference has there on any feed, where that
+    is known beforehand: below a thousandth of it, relative differences mean nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        slack: Slack | None = None,
+        limits: Limits | None = None,
+        largest: float = 0.0,
+    ) -> None:
         self.name = name
         self.slack = slack or Slack()
         self.limits = limits or Limits()
+        self.largest = largest
         self.max_abs = self.max_rel = 0.0
         self.share_differing = 0.0
         self.worst_index: tuple[int, ...] = ()
@@ -85,7 +96,8 @@ class Tally:
         allowed = np.maximum(atol + rtol * size, self.slack.absolute)
         self._keep_worst(difference, allowed, where)
         self.max_abs = max(self.max_abs, float(difference.max()))
-        notable = size > scale / 1000
+        self.largest = max(self.largest, scale)
+        notable = size > self.largest / 1000
         if notable.any():
             relative = difference[notable] / size[notable]
             self.max_rel = max(self.max_rel, float(relative.max()))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from onnxopt.benchmark import measure
+from onnxopt.benchmark import measure, setting
 from onnxopt.benchmark.measure import MeasureError, ab, benchmark
 from onnxopt.benchmark.turns import Turns
 from onnxopt.errors import ModelError, ProviderError
@@ -13,7 +13,7 @@ from onnxopt.errors import ModelError, ProviderError
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch):
-    monkeypatch.setattr(measure, "_ALONE", 1)
+    monkeypatch.setattr(setting, "_ALONE", 1)
 
 
 def test_a_table_has_a_row_for_each_model_and_setting(save):
@@ -67,13 +67,13 @@ def test_a_provider_that_is_not_there_is_a_row_that_says_so(save):
 def test_a_model_that_fails_is_a_row_that_says_so(save, monkeypatch):
     """The model's file goes bad after it was read: the processes cannot load it."""
     good, bad = save("good.onnx"), save("bad.onnx")
-    real = measure.save_feed
+    real = setting.save_feed
 
     def spoil(path, feed):
         bad.write_bytes(b"\x08\x08\xff")
         real(path, feed)
 
-    monkeypatch.setattr(measure, "save_feed", spoil)
+    monkeypatch.setattr(setting, "save_feed", spoil)
     report = benchmark([good, bad], seconds=0, processes=1)
     assert report.results[0].error is None
     assert report.results[0].median_ms > 0
@@ -145,8 +145,8 @@ def test_what_cannot_be_measured_is_an_error(save, tmp_path):
 
 
 def test_nodes_that_ran_elsewhere_are_told_of():
-    assert measure._fallback("cpu", {"CPUExecutionProvider": 9}) == ""
-    some = measure._fallback("cpu", {"CPUExecutionProvider": 3, "OtherExecutionProvider": 6})
+    assert setting._fallback("cpu", {"CPUExecutionProvider": 9}) == ""
+    some = setting._fallback("cpu", {"CPUExecutionProvider": 3, "OtherExecutionProvider": 6})
     assert some == "cpu took 3 of 9 nodes: the others ran on OtherExecutionProvider"
-    none = measure._fallback("cpu", {"OtherExecutionProvider": 6})
+    none = setting._fallback("cpu", {"OtherExecutionProvider": 6})
     assert none == "cpu took no node: all 6 ran on OtherExecutionProvider"

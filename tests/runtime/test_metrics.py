@@ -133,3 +133,9 @@ def test_everything_is_gathered_over_feeds():
     found = tally.result()
     assert found.max_abs == pytest.approx(1)
     assert "two" in found.reason
+
+
+def test_relative_differences_of_what_is_tiny_elsewhere_do_not_count():
+    tally = Tally("y", largest=100.0)
+    tally.see(np.array([1e-7], np.float32), np.array([3e-7], np.float32), "here")
+    assert tally.result().max_rel == 0
