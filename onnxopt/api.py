@@ -44,6 +44,7 @@ def optimize(
     *,
     target: str = "portable",
     fix: Mapping[str, int] | None = None,
+    opset: int | None = None,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
     verify: bool = True,
@@ -55,6 +56,8 @@ def optimize(
 ) -> OptimizeReport:
     """Optimize a model exactly, prove it against the original, measure it, and write it.
 
+    `fix` gives dimensions a size (`{"batch": 1, "input_ids:1": 128}`). `opset` raises the model to
+    that operator set; left out, it is raised where rules gain by it, to 17 at most.
     `data` is a path as `--data` takes it, or feeds (input name to array). Without `output` nothing
     is written; the report carries the model. A result that is wrong is never written: the report
     is then false. Raises `OnnxOptError` for whatever the caller can mend.
@@ -63,6 +66,7 @@ def optimize(
     config = OptimizeConfig(
         target=find_target(target),
         fix=dict(fix or {}),
+        opset=opset,
         only=tuple(only),
         skip=tuple(skip),
         verify=verify,

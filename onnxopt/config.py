@@ -55,7 +55,8 @@ class OptimizeConfig:
     """The options of `optimize`.
 
     `fix` maps a dimension name (`batch`) or an input's axis (`input_ids:1`) to a size. `only` and
-    `skip` hold names of passes and rules. `max_growth` is the number of bytes by which constant
+    `skip` hold names of passes and rules. `opset` is the operator set to raise the model to; None
+    leaves it to the rules, up to 17. `max_growth` is the number of bytes by which constant
     folding may enlarge the file beyond what it saves. `measure_seconds` bounds the time that
     comparing the speed of two models may take.
     """
@@ -64,6 +65,7 @@ class OptimizeConfig:
     fix: dict[str, int] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    opset: int | None = None
     verify: bool = True
     measure: bool = True
     check: bool = False

@@ -21,20 +21,22 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
-from onnxopt.passes import arithmetic, constants, dead, fold, inline, shapes, share
+from onnxopt.passes import arithmetic, constants, dead, fold, inline, opset, shapes, share
 from onnxopt.report import Step
-from onnxopt.rewrite.engine import Outcome, rewrite
+from onnxopt.rewrite.engine import Outcome, fitting, rewrite
 from onnxopt.rewrite.rule import Rule
 from onnxopt.text import near_matches
 
 FUSE = "fuse"
 FUSE_SUMMARY = "Applies the rewrite rules, until none fires"
 
-OPENING: tuple[ModuleType, ...] = (inline, constants, dead, shapes)
+OPENING: tuple[ModuleType, ...] = (inline, constants, dead, shapes, opset)
 ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, None, share, dead)
 """What a round consists of; None stands for the rules."""
 
 _ROUNDS = 10
+_RAISE_UP_TO = 17
+"""Runtimes that are in use know this operator set; a newer one has to be asked for."""
 
 Progress = Callable[[str, float | None], None]
 
@@ -95,7 +97,7 @@ def transform(
         if module is inline:
             run.editor = Editor(model)
     for number in range(_ROUNDS):
-        if not run.round(number):
+        if not run.round(number) and not run.step(opset.NAME, run.raise_opset):
             break
         run.step(shapes.NAME, shapes.run)
     return run.result
@@ -160,7 +162,7 @@ class _Run:
 
     def wanted(self, name: str) -> bool:
         config = self.config
-        if name == shapes.NAME:
+        if name == shapes.NAME or (name == opset.NAME and config.opset is not None):
             return name not in config.skip
         if name == FUSE and name not in config.skip and config.only:
             return name in config.only or any(rule in config.only for rule in rules.names())
@@ -185,6 +187,18 @@ class _Run:
             and rule.name not in self.config.skip
             and (not self.config.only or FUSE in self.config.only or rule.name in only)
         ]
+
+    def raise_opset(self, editor: Editor, config: OptimizeConfig) -> Counter[str]:
+        """Raise the operator set where rules would fire that the present one does not have."""
+        now = editor.opset(None)
+        newer = [rule for rule in self.rules if now < rule.since <= _RAISE_UP_TO]
+        if config.opset is not None or not newer:
+            return Counter()
+        wanted = fitting(editor, newer, config.target)
+        goal = max((rule.since for rule in newer if rule.name in wanted), default=now)
+        if goal == now or opset.obstacle_to(editor, goal):
+            return Counter()
+        return opset.raise_to(editor, goal)
 
     def check(self, name: str) -> None:
         """Hold the model against onnx's checker, as `--check` asks after each step."""

@@ -22,6 +22,12 @@ from onnxopt.cli.progress import ProgressLine
 )
 @options.target
 @options.fix
+@click.option(
+    "--opset",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Raise the model to operator set N. Default: up to 17, where that gains.",
+)
 @options.only
 @options.skip
 @options.data
@@ -38,6 +44,7 @@ def command(
     out: str | None,
     target: str,
     fix: dict[str, int],
+    opset: int | None,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     data: str | None,
@@ -64,6 +71,7 @@ def command(
             out,
             target=target,
             fix=fix or None,
+            opset=opset,
             only=only,
             skip=skip,
             verify=not no_verify,

@@ -26,7 +26,7 @@ def test_the_result_goes_beside_the_model(model, output):
 
 def test_optimize_hands_every_option_on(onnxopt_, api):
     options = (
-        "-o out.onnx --target cuda --fix batch=1 --fix ids:1=128 --only fold,fuse_erf_gelu "
+        "-o out.onnx --target cuda --fix batch=1 --fix ids:1=128 --opset 18 --only fold,fuse_erf_gelu "
         "--skip fold --data d.npz --no-verify --no-measure --check -v"
     )
     status, _, err = onnxopt_("optimize", "m.onnx", *options.split())
@@ -36,6 +36,7 @@ def test_optimize_hands_every_option_on(onnxopt_, api):
     assert given == {
         "target": "cuda",
         "fix": {"batch": 1, "ids:1": 128},
+        "opset": 18,
         "only": ("fold", "fuse_erf_gelu"),
         "skip": ("fold",),
         "verify": False,
@@ -52,7 +53,7 @@ def test_optimize_by_default_proves_and_measures(onnxopt_, api):
     given.pop("progress")
     assert args == ("m.onnx", "m.opt.onnx")
     assert given == {
-        "target": "portable", "fix": None, "only": (), "skip": (), "verify": True,
+        "target": "portable", "fix": None, "opset": None, "only": (), "skip": (), "verify": True,
         "measure": True, "data": None, "check": False, "trace": False,
     }  # fmt: skip
 
