@@ -78,7 +78,7 @@ def fold_scale_of_product_into_linear(
 ) -> Any:
     """(f(W·x + b)·k)·c becomes f(c·W·x + c·b)·k, f being reshapes, transposes and the like."""
     number = _number(new, scale, c, product.outputs[0])
-    made = _handed_on(new, between, _scaled_layer(new, layer, x, w, b, number))
+    made = handed_on(new, between, _scaled_layer(new, layer, x, w, b, number))
     inputs = [value if value is other else made for value in product.inputs]
     return remade(new, product, inputs, product.outputs[0].shape)
 
@@ -96,7 +96,7 @@ def fold_scale_from_afar_into_linear(
 ) -> Any:
     """f(W·x + b)·c becomes f(c·W·x + c·b), f being reshapes, transposes and the like."""
     number = _number(new, scale, c, between[0].outputs[0])
-    return _handed_on(new, between, _scaled_layer(new, layer, x, w, b, number))
+    return handed_on(new, between, _scaled_layer(new, layer, x, w, b, number))
 
 
 @rule(weighted(_behind(_scaled(source), at_least=1)), since=7)
@@ -115,7 +115,7 @@ def fold_scale_from_afar_into_next_linear(
     number = _number(new, scale, c, source)
     known = layer_of(new, layer)
     weight = scaled(new, known, w, inputs=number)
-    return reweighted(new, known, _handed_on(new, between, source), weight)
+    return reweighted(new, known, handed_on(new, between, source), weight)
 
 
 def _number(new: Builder, scale: ir.Node, c: Any, met: ir.Value | None) -> Any:
@@ -133,7 +133,7 @@ def _scaled_layer(new: Builder, layer: ir.Node, x: ir.Value, w: Any, b: Any, num
     return rebuilt(new, known, x, weight, None if bias is None else bias * number)
 
 
-def _handed_on(new: Builder, between: tuple[ir.Node, ...], value: Any) -> Any:
+def handed_on(new: Builder, between: tuple[ir.Node, ...], value: Any) -> Any:
     """Make the nodes in between anew, on another input."""
     for node in reversed(between):
         value = remade(new, node, [value, *node.inputs[1:]], node.outputs[0].shape)
