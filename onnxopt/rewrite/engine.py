@@ -70,6 +70,7 @@ class _Rewriter:
         for rule in rules:
             for op_type in sorted(rule.pattern.roots or ()):
                 self.by_root.setdefault(op_type, []).append(rule)
+        self.by_makers: dict[tuple[str | None, ...], list[Rule]] = {}
         self.reach = max((rule.pattern.depth for rule in rules), default=0)
         self.work: deque[ir.Node] = deque()
         self.queued: set[ir.Node] = set()
@@ -109,10 +110,23 @@ class _Rewriter:
             seen.update(below)
             front = below
 
+    def candidates(self, node: ir.Node) -> list[Rule]:
+        """Return the rules that the operators of a node and of its inputs do not rule out."""
+        if self.tracing:
+            return self.by_root[node.op_type]
+        makers = [None if value is None else value.producer() for value in node.inputs]
+        key = (node.op_type, *(None if maker is None else maker.op_type for maker in makers))
+        found = self.by_makers.get(key)
+        if found is None:
+            rules = self.by_root[node.op_type]
+            found = [rule for rule in rules if rule.pattern.admits(node.op_type, key[1:])]
+            self.by_makers[key] = found
+        return found
+
     def visit(self, node: ir.Node) -> bool:
         graph = graph_of(node)
         opset = self.editor.opset(graph)
-        for rule in self.by_root[node.op_type]:
+        for rule in self.candidates(node):
             if rule.name not in self.outcome.crashed and rule.suits(opset, self.target):
                 try:
                     fired = self.attempt(node, rule)

@@ -85,9 +85,22 @@ class Pattern:
         """Return the patterns directly below this one."""
         return ()
 
+    def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:  # noqa: ARG002
+        """Tell whether a node may match whose inputs are made by these operators (None: by none).
+
+        It may say yes where nothing matches, never no where something does.
+        """
+        return True
+
     def names(self) -> frozenset[str]:
         """Return every name that a match may bind."""
         return frozenset().union(*(part.names() for part in self.parts()))
+
+    @functools.cached_property
+    def names_numbers(self) -> bool:
+        """Tell whether a number is among the patterns directly below, alternatives included."""
+        choices = (part.parts() if isinstance(part, AnyOf) else (part,) for part in self.parts())
+        return any(isinstance(part, (Scalar, AnyOf)) for some in choices for part in some)
 
     @property
     def levels(self) -> int:
@@ -246,6 +259,9 @@ class AnyOf(Pattern):
     def parts(self) -> Sequence[Pattern]:
         return self.choices
 
+    def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
+        return any(choice.admits(op_type, makers) for choice in self.choices)
+
 
 @dataclass(frozen=True, eq=False)
 class Unless(Pattern):
@@ -255,12 +271,12 @@ class Unless(Pattern):
     exception: Pattern
 
     def match(self, value: ir.Value | None, state: State) -> Iterator[None]:
-        if could_match(self.exception, value):
+        for _ in self.pattern.match(value, state):
             apart = State(opsets=state.opsets)
-            for _ in self.exception.match(value, apart):
+            if any(True for _ in self.exception.match(value, apart)):
                 state.miss("it is spelt as it should be already")
                 return
-        yield from self.pattern.match(value, state)
+            yield
 
     @functools.cached_property
     def roots(self) -> frozenset[str] | None:
@@ -268,6 +284,9 @@ class Unless(Pattern):
 
     def parts(self) -> Sequence[Pattern]:
         return (self.pattern,)
+
+    def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
+        return self.pattern.admits(op_type, makers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,14 +308,17 @@ class OpPattern(Pattern):
                 made = node.op_type if node is not None else "no node"
                 state.miss(f"'{value.name}' is made by {made} where {self.op_type} is expected")
             return
-        if node.outputs[0] is not value or not self._fits(node, state):
+        if node.outputs[0] is not value:
+            return
+        orders = self._orders(node, state.tracing)
+        if not orders or not self._fits(node, state):
             return
         new = state.bind(self.bind, node) if self.bind else False
         if new is None:
             return
         if not self.shared:
             state.nodes.append(node)
-        for operands in self._orders(node):
+        for operands in orders:
             yield from match_all(self.inputs, operands, 0, state)
         if not self.shared:
             state.nodes.pop()
@@ -314,7 +336,9 @@ class OpPattern(Pattern):
         surplus = () if self.open_ended else node.inputs[len(self.inputs) :]
         if any(value is not None for value in surplus):
             return False
-        return self._attributes_agree(node, state) and scalars_broadcast(self.inputs, node)
+        if not self._attributes_agree(node, state):
+            return False
+        return not self.names_numbers or scalars_broadcast(node)
 
     def _attributes_agree(self, node: ir.Node, state: State) -> bool:
         for name, expected in self.attributes.items():
@@ -329,16 +353,25 @@ class OpPattern(Pattern):
                 return False
         return True
 
-    def _orders(self, node: ir.Node) -> Iterator[Sequence[ir.Value | None]]:
-        if not self.inputs:
-            return
+    def _orders(self, node: ir.Node, tracing: bool) -> list[tuple[ir.Value | None, ...]]:
+        """Return the orders of the operands in which each may match; all orders when tracing."""
         count = len(self.inputs)
         operands = tuple(node.inputs)
         if len(operands) < count:
             operands += (None,) * (count - len(operands))
-        yield operands[:count]
+        orders = [operands[:count]]
         if count == 2 and self.op_type in COMMUTATIVE and operands[0] is not operands[1]:
-            yield operands[::-1]
+            orders.append(operands[1::-1])
+        if tracing:
+            return orders
+        return [order for order in orders if all(map(could_match, self.inputs, order))]
+
+    def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
+        if op_type != self.op_type:
+            return False
+        padded = [*makers, *(None,) * (len(self.inputs) - len(makers))]
+        orders = [padded, padded[1::-1]] if op_type in COMMUTATIVE else [padded]
+        return any(all(map(_makes, self.inputs, order)) for order in orders)
 
     @functools.cached_property
     def roots(self) -> frozenset[str] | None:
@@ -390,7 +423,9 @@ class Chain(Pattern):
                 state.graph = nodes[0].graph
             if any(node.graph is not state.graph for node in nodes):
                 continue
-            if not all(scalars_broadcast(self.operands, node) for node in nodes):
+            if not all(any(could_match(part, leaf) for leaf in leaves) for part in self.operands):
+                continue
+            if self.names_numbers and not all(map(scalars_broadcast, nodes)):
                 continue
             state.nodes.extend(nodes)
             yield from _assign(self.operands, list(leaves), state)
@@ -402,6 +437,13 @@ class Chain(Pattern):
 
     def parts(self) -> Sequence[Pattern]:
         return self.operands
+
+    def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
+        if op_type != self.op_type or op_type in makers:
+            return op_type == self.op_type
+        if len(self.operands) != len(makers):
+            return False
+        return all(any(_makes(part, maker) for maker in makers) for part in self.operands)
 
     @property
     def levels(self) -> int:
@@ -444,8 +486,6 @@ def match_all(
     patterns: Sequence[Pattern], values: Sequence[ir.Value | None], index: int, state: State
 ) -> Iterator[None]:
     """Yield once for every way in which all values match their patterns, from `index` on."""
-    if index == 0 and not state.tracing and not all(map(could_match, patterns, values)):
-        return
     if index == len(patterns):
         yield
         return
@@ -462,14 +502,16 @@ def could_match(pattern: Pattern, value: ir.Value | None) -> bool:
     return node is not None and node.op_type in roots
 
 
-def scalars_broadcast(patterns: Sequence[Pattern], node: ir.Node) -> bool:
+def _makes(pattern: Pattern, maker: str | None) -> bool:
+    return pattern.roots is None or maker in pattern.roots
+
+
+def scalars_broadcast(node: ir.Node) -> bool:
     """Tell whether no one-element constant of the node raises the rank of what it meets.
 
     A constant of shape [1, 1, 1] makes a matrix three-dimensional: a rule that drops it would
     change the shape of its result.
     """
-    if not any(isinstance(pattern, (Scalar, AnyOf)) for pattern in patterns):
-        return True
     for value in node.inputs:
         if value is None or facts.scalar(value) is None:
             continue

@@ -48,8 +48,8 @@ def fuse_abs_to_prelu(new: Builder, x: ir.Value, slope: Any) -> Any:
 
 def _prelu(new: Builder, x: ir.Value, slope: Any) -> Any:
     """Make LeakyRelu of one slope, PRelu of several; refuse what would give x another shape."""
-    if not facts.is_float(x) or not dims.broadcast_keeps(x, slope.shape):
-        new.refuse(f"'{x.name}' is not known to have floating-point numbers in the right shape")
+    if not facts.is_single_or_half(x) or not dims.broadcast_keeps(x, slope.shape):
+        new.refuse(f"'{x.name}' is not known to be float32 or float16 of the right shape")
     if slope.size == 1:
         return new.LeakyRelu(x, alpha=float(slope.item()))
     return new.PRelu(x, slope)

@@ -78,3 +78,15 @@ def test_inputs_left_out_at_the_end_leave_no_trace():
     model = ir.serde.deserialize_model(g.model(g.Neg(g.input("x", 2, 3))))
     assert rewrite(Editor(model), [normalize], find_target("portable")).done
     assert [len(node.inputs) for node in model.graph] == [2]
+
+
+def test_makers_of_inputs_rule_patterns_out():
+    gelu = product(x, 0.5, 1 + op.Erf(x)) | op.Div(op.Mul(x, 1 + op.Erf(x)), 2)
+    assert gelu.admits("Mul", ["Mul", None])
+    assert not gelu.admits("Mul", ["Add", None])
+    assert not gelu.admits("Mul", ["Relu", "Add"])
+    assert gelu.admits("Div", ["Mul", None])
+    assert not gelu.admits("Div", [None, "Mul"])
+    assert op.Mul(op.Relu(x), x).admits("Mul", ["Neg", "Relu"])
+    assert not op.Mul(op.Relu(x), x).admits("Add", ["Relu", None])
+    assert op.Conv(x, var("w"), var("b", optional=True)).admits("Conv", ["Neg", None])
