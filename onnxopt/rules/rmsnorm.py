@@ -1,8 +1,9 @@
 """RMSNormalization (ONNX has it since opset 23) from the forms that exporters write.
 
-RMS(x) = x/√(mean(x²) + ε)·γ over the last axes. With an older opset, onnxruntime fuses it when it
-loads the model (as SimplifiedLayerNormalization), if it is written with Pow(x, 2) and a Div: any
-other spelling is brought to that one, which has as many nodes or one less. The core of a
+RMS(x) = x/√(mean(x²) + ε)·γ over the last axes. With an older opset, and for targets that are not
+known to have a kernel of RMSNormalization, the expression stays: onnxruntime fuses it when it loads
+the model (as SimplifiedLayerNormalization), if it is written with Pow(x, 2) and a Div. Any other
+spelling is brought to that one, which has as many nodes or one less. The core of a
 LayerNormalization is such an expression of x - μ, and profits in the same way before opset 17.
 """
 
@@ -27,17 +28,18 @@ from onnxopt.rules.standardized import (
 )
 
 x, gamma = var("x"), const("gamma")
+_TARGETS = ("portable", "cpu")
 _SCALED = op.Mul(OVER_ROOT_MEAN_SQUARE, gamma) | product(x, INVERSE_ROOT_MEAN_SQUARE, gamma)
 
 
-@rule(OVER_ROOT_MEAN_SQUARE, since=23)
+@rule(OVER_ROOT_MEAN_SQUARE, since=23, targets=_TARGETS)
 def fuse_rms_normalization(new: Builder, x: ir.Value, eps: Any, mean_square: ir.Node) -> Any:
     """x/√(mean(x²) + ε) over the last axes becomes RMSNormalization(x)."""
     sizes = trailing(new, x, axes_of(new, x, mean_square))
     return _rms(new, x, np.ones(sizes), eps)
 
 
-@rule(product(x, INVERSE_ROOT_MEAN_SQUARE, gamma), since=23)
+@rule(product(x, INVERSE_ROOT_MEAN_SQUARE, gamma), since=23, targets=_TARGETS)
 def fuse_scaled_rms_normalization(
     new: Builder, x: ir.Value, eps: Any, mean_square: ir.Node, gamma: Any
 ) -> Any:
@@ -46,7 +48,7 @@ def fuse_scaled_rms_normalization(
     return _rms(new, x, _scale(new, x, gamma, sizes), eps)
 
 
-@rule(unless(_SCALED, op.Mul(PLAIN_ROOT_MEAN_SQUARE, gamma)), until=22)
+@rule(unless(_SCALED, op.Mul(PLAIN_ROOT_MEAN_SQUARE, gamma)))
 def respell_rms_normalization(
     new: Builder, x: ir.Value, eps: Any, mean_square: ir.Node, gamma: Any
 ) -> Any:

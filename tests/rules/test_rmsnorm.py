@@ -53,6 +53,11 @@ def test_older_opsets_get_the_spelling_that_onnxruntime_fuses(square, inverse):
             }  # fmt: skip
 
 
+def test_targets_without_a_kernel_keep_the_expression():
+    for target in ("cuda", "tensorrt"):
+        assert_untouched(RULES, rms_norm(23), target=target)
+
+
 def test_what_stays():
     assert_untouched(rmsnorm.respell_rms_normalization, rms_norm(17))
     assert_untouched(rmsnorm.respell_rms_normalization, rms_norm(17, weight="first"))
