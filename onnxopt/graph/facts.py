@@ -138,6 +138,11 @@ def dtype(value: ir.Value | None) -> ir.DataType | None:
     return None if found is None else found.dtype
 
 
+def is_private(value: ir.Value | None) -> bool:
+    """Tell whether a value is read exactly once, and by a node: no graph hands it out."""
+    return value is not None and len(value.uses()) == 1 and not value.is_graph_output()
+
+
 def is_single_or_half(value: ir.Value | None) -> bool:
     """Tell whether the value is float32 or float16: what every runtime has all kernels for."""
     return dtype(value) in (ir.DataType.FLOAT, ir.DataType.FLOAT16)

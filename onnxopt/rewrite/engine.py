@@ -90,6 +90,7 @@ class _Rewriter:
                     allowance -= 1
                     assert allowance > 0, f"rules undo each other: {self.outcome.done}"
         return self.outcome
+        self.unsorted: set[ir.Graph] = set()
 
     def push(self, node: ir.Node) -> None:
         if node.op_type in self.by_root and node not in self.queued:
@@ -105,6 +106,8 @@ class _Rewriter:
                 self.push(current)
                 for value in current.outputs:
                     uses = value.uses()
+        for graph in self.unsorted:
+            graph.sort()
                     if len(uses) <= _READERS_AT_ONCE:
                         below.extend(use.node for use in uses if use.node not in seen)
             seen.update(below)
@@ -178,14 +181,9 @@ class _Rewriter:
 
     def commit(self, root: ir.Node, rule: Rule, state: State, builder: Builder, built: Any) -> bool:
         """Put the replacement in the place of the match; False where that would gain nothing."""
-        new = built if isinstance(built, tuple) else (built,)
-        also = [state.bound[name].outputs[0] for name in rule.also]
-        old = [*root.outputs[: len(new) - len(also)], *also]
-        rest = root.outputs[len(new) - len(also) :]
-        if any(value.uses() or value.is_graph_output() for value in rest):
-            self.outcome.refuse(rule, root, f"'{rest[0].name}' and its like are read too")
+        pairs = self.pairs(root, rule, state, built)
+        if pairs is None:
             return False
-        pairs = list(zip(old, new, strict=True))
         if root.op_type == "Identity" and not self.editor.forwardable(*pairs[0]):
             return False
         if not all(_types_agree(before, after) for before, after in pairs):
@@ -198,11 +196,12 @@ class _Rewriter:
             self.editor.insert(builder.nodes, root)
             for before, after in pairs:
                 self.editor.replace(before, after)
-        if also:
-            graph_of(root).sort()
-        self.editor.erase(root)
-        for name in rule.also:
-            self.editor.erase(state.bound[name])
+        replaced = {before.producer(): None for before, _ in pairs}
+        if len(replaced) > 1:
+            self.unsorted.add(graph_of(root))
+        for node in replaced:
+            if node is not None:
+                self.editor.erase(node)
         return True
 
 
@@ -223,3 +222,18 @@ def _argument(rule: Rule, state: State, name: str) -> Any:
 def _types_agree(old: ir.Value, new: ir.Value) -> bool:
     before, after = facts.dtype(old), facts.dtype(new)
     return before is None or after is None or before == after
+    def pairs(
+        self, root: ir.Node, rule: Rule, state: State, built: Any
+    ) -> list[tuple[ir.Value, ir.Value]] | None:
+        """Say which value is to stand in for which; None where somebody reads one left over."""
+        if isinstance(built, dict):
+            return list(built.items())
+        new = built if isinstance(built, tuple) else (built,)
+        also = [state.bound[name].outputs[0] for name in rule.also]
+        old = [*root.outputs[: len(new) - len(also)], *also]
+        rest = root.outputs[len(new) - len(also) :]
+        if any(value.uses() or value.is_graph_output() for value in rest):
+            self.outcome.refuse(rule, root, f"'{rest[0].name}' and its like are read too")
+            return None
+        return list(zip(old, new, strict=True))
+

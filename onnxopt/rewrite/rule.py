@@ -7,15 +7,16 @@
 
 The function's first parameter is the `Builder`, the others are names that the pattern binds: a
 `var` comes as the value, a `const` as its array, a node as the node. It returns the value that
-stands in for the root's output (a tuple for several outputs), or None, or calls `new.refuse` with
-the reason why this match is none. It builds, it never changes the graph: the engine does.
+stands in for the root's output (a tuple for several outputs; a dict from value to value where nodes
+beside the root are replaced too), or None, or calls `new.refuse` with the reason why this match is
+none. It builds, it never changes the graph: the engine does.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -125,7 +126,7 @@ class Builder:
         self.editor = editor
         self.root = root
         self.target = target
-        self.opset = editor.opset(root.graph if isinstance(root.graph, ir.Graph) else None)
+        self.opset = editor.opset(graph_of(root))
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
         self._domain = ""
@@ -164,6 +165,15 @@ class Builder:
         self.nodes.append(made)
         _guess_type(made)
         return made.outputs[0] if outputs == 1 else tuple(made.outputs)
+
+    def with_axes(self, op_type: str, x: ir.Value, axes: Sequence[int], **options: Any) -> Any:
+        """Make a reduction, Squeeze or Unsqueeze; its axes go where the operator set wants them.
+
+        They were an attribute in old operator sets and are an input in new ones.
+        """
+        if facts.defines_attribute(op_type, "", self.opset, "axes"):
+            return self.node(op_type, x, axes=list(axes), **options)
+        return self.node(op_type, x, np.array(axes, np.int64), **options)
 
     def constant(self, content: Any, dtype: ir.DataType | None = None) -> ir.Value:
         """Make a constant of an array; floating-point ones in the root's type unless told."""

@@ -1,0 +1,106 @@
+"""Nodes that hand on what they are given, whatever its shape.
+
+x + 0 is not quite x: -0 + 0 is +0. The sign of a zero is not kept by this file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onnxopt.graph import dims, facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.rewrite.pattern import op, var
+from onnxopt.rewrite.rule import Builder, rule
+
+x = var("x")
+
+_NEUTRAL: dict[str, tuple[float, tuple[int, ...]]] = {
+    "Mul": (1, (0, 1)),
+    "Add": (0, (0, 1)),
+    "And": (1, (0, 1)),
+    "Or": (0, (0, 1)),
+    "Xor": (0, (0, 1)),
+    "Sub": (0, (1,)),
+    "Div": (1, (1,)),
+    "Pow": (1, (1,)),
+}
+"""By operator: the constant that changes nothing, and as which operand."""
+
+
+@rule(op.Identity(x))
+def drop_identity(new: Builder, x: ir.Value) -> Any:
+    """Identity(x) becomes x, unless it tells a graph's output from an input or another output."""
+    return x
+
+
+@rule(op.Dropout(bind="node"), since=7)
+def drop_dropout(new: Builder, node: ir.Node) -> Any:
+    """Dropout at inference becomes its input; a mask that somebody reads keeps it."""
+    x = node.inputs[0]
+    training = node.inputs[2] if len(node.inputs) > 2 else None
+    if training is not None and facts.scalar(training) not in (False, 0):
+        new.refuse("its training mode is not known to be off")
+    return x
+
+
+@rule(
+    op.Mul(bind="node")
+    | op.Add(bind="node")
+    | op.Sub(bind="node")
+    | op.Div(bind="node")
+    | op.Pow(bind="node")
+    | op.And(bind="node")
+    | op.Or(bind="node")
+    | op.Xor(bind="node"),
+    since=7,
+)
+def drop_neutral_operand(new: Builder, node: ir.Node) -> Any:
+    """x·1, x/1, x¹, x+0, x-0, x∧true, x∨false, x⊻false become x where x has the result's shape."""
+    number, places = _NEUTRAL[node.op_type]
+    for place in places:
+        x, other = node.inputs[1 - place], node.inputs[place]
+        if _is_filled(other, number) and dims.broadcast_keeps(x, dims.shape(other)):
+            return x
+    return None
+
+
+@rule(
+    op.Concat(bind="node")
+    | op.Sum(bind="node")
+    | op.Max(bind="node")
+    | op.Min(bind="node")
+    | op.Mean(bind="node")
+    | op.Split(bind="node")
+)
+def drop_single_operand(new: Builder, node: ir.Node) -> Any:
+    """Concat, Sum, Max, Min and Mean of one operand, and Split into one part, become it."""
+    if node.op_type == "Split":
+        return node.inputs[0] if len(node.outputs) == 1 else None
+    return node.inputs[0] if len(node.inputs) == 1 else None
+
+
+@rule(op.Where(bind="node"))
+def drop_decided_where(new: Builder, node: ir.Node) -> Any:
+    """Where with a constant condition, all true or all false, becomes the operand it picks."""
+    condition, yes, no = node.inputs
+    held = facts.constant(condition)
+    if held is None or not held.size or not (held.all() or not held.any()):
+        return None
+    picked, other = (yes, no) if held.all() else (no, yes)
+    if not dims.broadcast_keeps(picked, dims.shape(condition)):
+        new.refuse("the condition broadcasts the operand")
+    if not dims.broadcast_keeps(picked, dims.shape(other)):
+        new.refuse("the operand that is not picked broadcasts the other")
+    return picked
+
+
+def _is_filled(value: ir.Value | None, number: float) -> bool:
+    """Tell whether every element of a constant is `number`; stops at the first that differs."""
+    if not facts.is_constant(value) or facts.dtype(value) == ir.DataType.STRING:
+        return False
+    array = facts.constant(value)
+    if array is None or not array.size or array.flat[0] != number:
+        return False
+    return bool(np.all(array == number))
