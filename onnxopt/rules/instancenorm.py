@@ -16,7 +16,7 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import const, op, var
 from onnxopt.rewrite.rule import Builder, rule
 from onnxopt.rules.layernorm import LARGEST_SCALE
-from onnxopt.rules.standardized import STANDARDIZED, axes_of, epsilon
+from onnxopt.rules.standardized import STANDARDIZED, axes_of, epsilon, refuse_overflow
 
 x = var("x")
 _NORM = op.InstanceNormalization(x, const("scale"), const("bias"), bind="norm")
@@ -46,6 +46,7 @@ def fold_scale_into_instance_normalization(
 ) -> Any:
     """InstanceNormalization(x)·c, with a c for each channel, gets c as a part of its scale."""
     factors = _per_channel(new, x, factor, scale.size)
+    refuse_overflow(new, x, scale * factors, bias * factors)
     return new.InstanceNormalization(x, scale * factors, bias * factors, **norm.attributes)
 
 
@@ -55,6 +56,7 @@ def fold_shift_into_instance_normalization(
 ) -> Any:
     """InstanceNormalization(x) + c, with a c for each channel, gets c as a part of its bias."""
     shifts = bias + _per_channel(new, x, shift, scale.size)
+    refuse_overflow(new, x, shifts)
     return new.InstanceNormalization(x, scale, shifts, **norm.attributes)
 
 

@@ -24,6 +24,7 @@ from onnxopt.rules.standardized import (
     STANDARDIZED,
     axes_of,
     epsilon,
+    refuse_overflow,
     spread,
     trailing,
 )
@@ -97,6 +98,7 @@ def fold_scale_into_normalization(
     if held is None or (bias is not None and shift is None):
         new.refuse("the scale is no constant")
     weights = [held * factors] if shift is None else [held * factors, shift * factors]
+    refuse_overflow(new, x, *weights)
     return _like(new, norm, x, *weights)
 
 
@@ -112,7 +114,9 @@ def fold_shift_into_layer_normalization(
     if array is None or (bias is not None and held is None):
         new.refuse(f"'{shift.name}' is neither a constant nor the first bias")
     shifts = _over_last_axes(new, x, array, sizes)
-    return _like(new, norm, x, scale, shifts if held is None else held + shifts)
+    shifts = shifts if held is None else held + shifts
+    refuse_overflow(new, x, shifts)
+    return _like(new, norm, x, scale, shifts)
 
 
 @rule(op.Cast(_NORM | _RMS, bind="down"), since=17)

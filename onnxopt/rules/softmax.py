@@ -30,10 +30,12 @@ def fuse_log_softmax(new: Builder, x: ir.Value, softmax: ir.Node) -> Any:
 @rule(op.ArgMax(op.Softmax(x, bind="softmax") | op.LogSoftmax(x, bind="softmax"), bind="argmax"))
 def drop_softmax_before_argmax(new: Builder, x: ir.Value, softmax: ir.Node, argmax: ir.Node) -> Any:
     """ArgMax(Softmax(x)) becomes ArgMax(x), where both look along the same axis."""
-    rank = facts.rank(x)
-    along = dims.normalized(new.attribute(softmax, "axis"), rank)
-    taken = dims.normalized(new.attribute(argmax, "axis"), rank)
-    if along is None or taken is None or taken < along or (new.opset >= 13 and taken != along):
+    axes = new.attribute(softmax, "axis"), new.attribute(argmax, "axis")
+    if axes[0] == axes[1]:
+        return new.ArgMax(x, **argmax.attributes)
+    along, taken = (dims.normalized(axis, facts.rank(x)) for axis in axes)
+    inside = along is not None and taken is not None and along < taken
+    if along is None or not (along == taken or (inside and new.opset < 13)):
         new.refuse("Softmax and ArgMax are not known to look along the same axis")
     return new.ArgMax(x, **argmax.attributes)
 

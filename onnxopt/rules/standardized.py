@@ -17,6 +17,8 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import Pattern, const, op, var
 from onnxopt.rewrite.rule import Builder
 
+_LARGEST_HALF = 65504
+
 x, eps = var("x"), const("eps")
 
 
@@ -108,3 +110,10 @@ def spread(content: Any, sizes: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
         return np.broadcast_to(array, sizes)
     except ValueError:
         return None
+
+
+def refuse_overflow(new: Builder, x: ir.Value, *contents: Any) -> None:
+    """Refuse constants that would become infinite in the element type of x."""
+    half = facts.dtype(x) == ir.DataType.FLOAT16
+    if half and any(np.abs(content).max(initial=0) > _LARGEST_HALF for content in contents):
+        new.refuse("a constant would overflow half precision")

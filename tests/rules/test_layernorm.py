@@ -152,3 +152,11 @@ def test_older_opsets_get_the_spelling_that_onnxruntime_fuses():
             "ReduceMean": 2, "Sub": 1, "Pow": 1, "Add": 2, "Sqrt": 1, "Div": 1, "Mul": 1
         }  # fmt: skip
     assert_untouched(rmsnorm.respell_rms_normalization, layer_norm(13))
+
+
+def test_scale_that_half_precision_cannot_hold():
+    g = Graph(17)
+    x, half = g.input("x", 2, 8, dtype=TensorProto.FLOAT16), np.float16
+    y = g.LayerNormalization(x, np.full(8, 30000, half))
+    model = g.model(g.Mul(y, half(4)), dtype=TensorProto.FLOAT16)
+    assert_untouched(RULES, model)
