@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +29,7 @@ from onnxopt.report import (
     OptimizeReport,
     Profile,
 )
+from onnxopt.runtime.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -80,11 +79,10 @@ def optimize(
     with _on_disk(model) as source:
         path, feeds = (data, None) if isinstance(data, (str, Path)) else (None, data)
         prover = prove.Prover(source, config, data=path, feeds=feeds, progress=progress)
-        original = prover.load()
+        original = prover.original().model
         if output is not None:
             io.check_output(output, io.source_of(original))
         before = _profile_of(original, source)
-        del original
         proof = prover.prove()
         right = proof.verification is None or proof.verification.passed
         if output is not None and right:
@@ -172,7 +170,7 @@ def benchmark(
 
     `seconds` bounds the time for each provider, batch and number of threads.
     """
-    from onnxopt.benchmark import measure as measuring
+    from onnxopt.benchmarking import measure as measuring
 
     _require_runtime()
     paths = [models] if isinstance(models, (str, Path)) else list(models)
@@ -305,9 +303,3 @@ _DOMAINS = frozenset(
         *("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental"),
     }
 )
-
-
-def peak_rss_bytes() -> int:
-    """Return the largest resident size that this process has had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

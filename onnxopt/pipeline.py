@@ -97,9 +97,11 @@ def transform(
         if module is inline:
             run.editor = Editor(model)
     for number in range(_ROUNDS):
+        before = len(run.result.steps)
         if not run.round(number) and not run.step(opset.NAME, run.raise_opset):
             break
-        run.step(shapes.NAME, shapes.run)
+        if run.may_know_more(before):
+            run.step(shapes.NAME, shapes.run)
     return run.result
 
 
@@ -159,6 +161,14 @@ class _Run:
             if self.config.check:
                 self.check(name)
         return bool(done)
+
+    def may_know_more(self, before: int) -> bool:
+        """Tell whether inferring shapes again may find something, after the steps of one round."""
+        steps = {step.name for step in self.result.steps[before:]}
+        if steps & {arithmetic.NAME, fold.NAME, opset.NAME}:
+            return True
+        made = (v for graph, _ in facts.scopes(self.model) for node in graph for v in node.outputs)
+        return any(value.shape is None and value.name for value in made)
 
     def wanted(self, name: str) -> bool:
         config = self.config

@@ -20,13 +20,26 @@ from onnxopt.errors import DataError, OnnxOptError, ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
-from onnxopt.graph.signature import Declared, signature_of
+from onnxopt.graph.signature import Declared, Signature, signature_of
 from onnxopt.passes import dims, shapes
 from onnxopt.pipeline import PassCrashedError, Progress, Transformation, transform
 from onnxopt.report import Comparison, Difference, Profile, Step
 
 _MOST_CULPRITS = 12
 _MOST_SLOW = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """The model as it was loaded, and what its file declares; its shapes are inferred.
+
+    `shaped` tells whether the file says of what shape its inner values are.
+    """
+
+    model: ir.Model
+    declared: Declared
+    signature: Signature
+    shaped: bool
 
 
 @dataclass(kw_only=True)
@@ -86,21 +99,33 @@ class Prover:
         self.feeds = feeds
         self.progress = progress
         self.crashed: dict[str, str] = {}
+        self._original: Original | None = None
         self._reference: Any = None
 
-    def load(self) -> ir.Model:
+    def original(self) -> Original:
+        """Return the model as it is; the first candidate is made from the same object."""
+        if self._original is None:
+            self._original = self._load()
+        return self._original
+
+    def _load(self) -> Original:
         """Load the file, fix the dimensions that were asked for, infer shapes."""
+        if self._original is not None:
+            loaded, self._original = self._original, None
+            return loaded
         model = io.load(self.source)
         if self.config.fix:
             dims.fix(model, self.config.fix)
-        return model
+        declared, signature = Declared.of(model), signature_of(model)
+        shaped = shapes.declares_shapes(model)
+        shapes.infer(model)
+        return Original(model=model, declared=declared, signature=signature, shaped=shaped)
 
     def make(self, without: frozenset[str] = frozenset()) -> Candidate:
         """Load the file and run the steps but some; a pass or rule that crashes is left out too."""
         while True:
-            model = self.load()
-            declared, before = Declared.of(model), signature_of(model)
-            shaped = shapes.declares_shapes(model)
+            loaded = self._load()
+            model = loaded.model
             try:
                 made = transform(
                     model,
@@ -114,11 +139,11 @@ class Prover:
                 self.crashed[crash.name] = str(crash)
                 continue
             self.crashed.update(made.outcome.crashed)
-            declared.restore(model)
-            changed = before.differences(signature_of(model))
+            loaded.declared.restore(model)
+            changed = loaded.signature.differences(signature_of(model))
             assert not changed, f"the signature changed: {changed}"
             after = profile(model)
-            shapes.forget(model, everything=not shaped)
+            shapes.forget(model, everything=not loaded.shaped)
             return Candidate(model=model, transformation=made, profile=after)
 
     def prove(self) -> Proof:
@@ -142,11 +167,9 @@ class Prover:
             if self.feeds is not None:
                 self._reference = Reference.of(self.source, list(self.feeds))
             else:
-                model = self.load()
-                shapes.infer(model)
                 self._reference = Reference.invent(
                     self.source,
-                    model,
+                    self._load().model,
                     seed=self.config.seed,
                     fix=self.config.fix,
                     data=self.data,
@@ -236,7 +259,7 @@ class Prover:
 
     def measure(self, candidate: Candidate, *, patience: float = 1.0) -> Difference:
         """Compare a candidate's speed with the original's on the target's provider."""
-        from onnxopt.benchmark.measure import ab
+        from onnxopt.benchmarking.measure import ab
 
         self._write(candidate)
         assert candidate.path is not None
@@ -246,7 +269,9 @@ class Prover:
             candidate.path,
             provider=self.config.target.provider,
             seconds=self.config.measure_seconds * patience,
-            feeds=self.reference().feeds[:1],
+            feeds=self.feeds,
+            fix=self.config.fix,
+            data=self.data,
         )
 
     def _tell(self, what: str, fraction: float | None) -> None:

@@ -8,13 +8,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case.node import collect_testcases
-from onnxopt.runtime.engine import open_engine
 
 from onnxopt.config import OptimizeConfig, find_target
 from onnxopt.errors import ModelError, OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph.signature import Declared, signature_of
 from onnxopt.pipeline import transform
+from onnxopt.runtime.engine import open_engine
 
 DATA = pathlib.Path(onnx.__file__).parent / "backend" / "test" / "data"
 EVERY = 8

@@ -26,8 +26,8 @@ def test_the_result_goes_beside_the_model(model, output):
 
 def test_optimize_hands_every_option_on(onnxopt_, api):
     options = (
-        "-o out.onnx --target cuda --fix batch=1 --fix ids:1=128 --opset 18 --only fold,fuse_erf_gelu "
-        "--skip fold --data d.npz --no-verify --no-measure --check -v"
+        "-o out.onnx --target cuda --fix batch=1 --fix ids:1=128 --opset 18 "
+        "--only fold,fuse_erf_gelu --skip fold --data d.npz --no-verify --no-measure --check -v"
     )
     status, _, err = onnxopt_("optimize", "m.onnx", *options.split())
     (verb, args, given) = api.calls[0]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from onnxopt.benchmark.processes import Candidate, measure_turns
+from onnxopt.benchmarking.processes import Candidate, measure_turns
 
 # What a process needs before it measures: starting Python, importing numpy and onnxruntime.
 _START_SECONDS = 0.35

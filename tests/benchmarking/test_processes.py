@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from onnxopt.benchmark import processes
-from onnxopt.benchmark.feedfile import save_feed
-from onnxopt.benchmark.processes import Candidate, measure_alone, measure_turns
-from onnxopt.benchmark.turns import take_turns
+from onnxopt.benchmarking import processes
+from onnxopt.benchmarking.feedfile import save_feed
+from onnxopt.benchmarking.processes import Candidate, measure_alone, measure_turns
+from onnxopt.benchmarking.turns import take_turns
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_models_take_turns_there_and_back(save, candidate):
 
 
 def test_nothing_but_onnxruntime_and_numpy_is_loaded():
-    code = "import sys, onnxopt.benchmark.worker; print(*sys.modules)"
+    code = "import sys, onnxopt.benchmarking.worker; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnxopt.benchmark.stats import estimate, student, summarize
+from onnxopt.benchmarking.stats import estimate, student, summarize
 
 
 def _simulate(rng, *, processes=8, sessions=8, faster=1.0, burst=0.0):

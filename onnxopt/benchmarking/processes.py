@@ -79,7 +79,7 @@ def _start(errors: Any) -> subprocess.Popen[str]:
     parent = str(Path(onnxopt.__file__).resolve().parents[1])
     paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", "onnxopt.benchmark.worker"],
+        [sys.executable, "-m", "onnxopt.benchmarking.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxopt.benchmark import environment
+from onnxopt.benchmarking import environment
 
 
 def test_the_environment_is_plain_and_knows_versions():

@@ -10,7 +10,7 @@ of everything below them, so the spread of their means holds all components of v
 process, and what a process does to one model only), and Student's t over processes is the exact
 interval of that mixed model where processes have equally many pairs. A bootstrap of both levels
 counts the sessions' part twice: simulated with the components above it raised no alarm in 400
-comparisons of equals, and found a third of what this one finds.
+comparisons of equals, and found about half of what this one finds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The process that measures: nothing but onnxruntime and numpy is loaded in it.
 
-Run as `python -m onnxopt.benchmark.worker` with a plan as JSON on standard input; prints one JSON
-object a line as soon as it is known, so that a crash loses only what was being measured. Before
-each candidate it says which, so that the parent knows whom to blame.
+Run as `python -m onnxopt.benchmarking.worker` with a plan as JSON on standard input; prints one
+JSON object a line as soon as it is known, so that a crash loses only what was being measured.
+Before each candidate it says which, so that the parent knows whom to blame.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmark.clock import Call, measure, time_runs
-from onnxopt.benchmark.feedfile import load_feed
+from onnxopt.benchmarking.clock import Call, measure, time_runs
+from onnxopt.benchmarking.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
+from onnxopt.runtime.memory import peak_rss_bytes
 from onnxopt.runtime.session import RunError, cause, open_session, placement, prepare
 
 _SOLO_RUNS = 5
@@ -95,19 +96,6 @@ def _take_turn(candidate: Mapping[str, Any], rng: random.Random) -> bool:
     del session, call, ballast
     gc.collect()
     return True
-
-
-def peak_rss_bytes() -> int:
-    """Return the most physical memory that this process ever held."""
-    try:
-        # Not ru_maxrss: a new process inherits that from the one that started it.
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> int:

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from onnxopt.benchmark import environment
-from onnxopt.benchmark.feedfile import describe_feed, save_feed
-from onnxopt.benchmark.processes import Candidate, measure_alone
-from onnxopt.benchmark.stats import CONFIDENCE, Estimate, estimate, summarize
-from onnxopt.benchmark.turns import Turns, take_turns
+from onnxopt.benchmarking import environment
+from onnxopt.benchmarking.feedfile import describe_feed, save_feed
+from onnxopt.benchmarking.processes import Candidate, measure_alone
+from onnxopt.benchmarking.stats import CONFIDENCE, Estimate, estimate, summarize
+from onnxopt.benchmarking.turns import Turns, take_turns
 from onnxopt.errors import DataError, OnnxOptError, ProviderError
 from onnxopt.report import BenchmarkResult, Difference
 from onnxopt.runtime.engine import open_engine

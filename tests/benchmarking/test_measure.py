@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from onnxopt.benchmark import measure, setting
-from onnxopt.benchmark.measure import MeasureError, ab, benchmark
-from onnxopt.benchmark.turns import Turns
+from onnxopt.benchmarking import measure, setting
+from onnxopt.benchmarking.measure import MeasureError, ab, benchmark
+from onnxopt.benchmarking.turns import Turns
 from onnxopt.errors import ModelError, ProviderError
 
 

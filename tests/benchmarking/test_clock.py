@@ -4,8 +4,8 @@ import gc
 
 import pytest
 
-from onnxopt.benchmark import clock
-from onnxopt.benchmark.clock import measure, time_runs, warm
+from onnxopt.benchmarking import clock
+from onnxopt.benchmarking.clock import measure, time_runs, warm
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmark import environment
-from onnxopt.benchmark.feedfile import save_feed
-from onnxopt.benchmark.processes import Candidate
-from onnxopt.benchmark.setting import Setting, SettingRun, Subject, describe_difference
-from onnxopt.benchmark.stats import estimate
-from onnxopt.benchmark.turns import Turns, take_turns
+from onnxopt.benchmarking import environment
+from onnxopt.benchmarking.feedfile import save_feed
+from onnxopt.benchmarking.processes import Candidate
+from onnxopt.benchmarking.setting import Setting, SettingRun, Subject, describe_difference
+from onnxopt.benchmarking.stats import estimate
+from onnxopt.benchmarking.turns import Turns, take_turns
 from onnxopt.errors import ProviderError
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
 from onnxopt.runtime.engine import open_engine
