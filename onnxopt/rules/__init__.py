@@ -117,6 +117,11 @@ TABLE = (
     "constant_before.fold_negation_into_next_linear",
     "constant_before.fold_shift_into_next_linear",
     "constant_before.fold_scale_past_shift",
+    "scale_through.fold_scale_of_product_into_linear",
+    "scale_through.fold_scale_from_afar_into_linear",
+    "scale_through.fold_scale_from_afar_into_next_linear",
+    "attention_bias.drop_key_bias",
+    "attention_bias.fold_value_bias_into_output",
     "linear_chain.merge_convolutions",
     "linear_chain.merge_matrices",
 )
