@@ -270,7 +270,7 @@ def faithful(new: Builder, array: Any, dtype: ir.DataType) -> ir.Value:
     Rounding to half precision costs 2⁻¹¹; denormal numbers lose more.
     """
     with np.errstate(all="ignore"):
-        rounded = array.astype(dtype.numpy())
+        rounded = array.astype(dtype.numpy(), copy=False)
     if not np.isfinite(rounded).all():
         new.refuse("the folded constant is not finite")
     if dtype.itemsize < 4:

@@ -108,8 +108,10 @@ def merge_affine(
                 scale, carried = (-scale, -shift) if inverted else (scale, shift)
                 shift = carried + more
                 _check_cancellation(new, shift, carried, more)
-    arrays = (c1, c2, c3)
-    return new.Add(new.Mul(x, _constant(new, scale, *arrays)), _constant(new, shift, *arrays))
+    product = new.Mul(x, _constant(new, scale, c1, c2, c3))
+    if facts.shape(x) == facts.shape(third.outputs[0]):
+        product.shape = x.shape
+    return new.Add(product, _constant(new, shift, c1, c2, c3))
 
 
 def _power(node: ir.Node, c: Any) -> tuple[bool, Any]:
