@@ -138,6 +138,14 @@ def dtype(value: ir.Value | None) -> ir.DataType | None:
     return None if found is None else found.dtype
 
 
+def made_by(value: ir.Value | None, op_type: str, reader: ir.Node) -> ir.Node | None:
+    """Return the node that makes a value, if it is that standard operator in a reader's graph."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != op_type or node.domain or node.graph is not reader.graph:
+        return None
+    return node
+
+
 def is_private(value: ir.Value | None) -> bool:
     """Tell whether a value is read exactly once, and by a node: no graph hands it out."""
     return value is not None and len(value.uses()) == 1 and not value.is_graph_output()
@@ -204,8 +212,21 @@ def axes(node: ir.Node, opset: int, *, index: int = 1) -> tuple[int, ...] | None
     return ()
 
 
+@functools.cache
+def _may_carry_graphs(op_type: str, domain: str) -> bool:
+    """Tell whether an operator can have graphs among its attributes; an unknown one may."""
+    try:
+        schema = onnx.defs.get_schema(op_type, domain)
+    except onnx.defs.SchemaError:
+        return True
+    kinds = (onnx.defs.OpSchema.AttrType.GRAPH, onnx.defs.OpSchema.AttrType.GRAPHS)
+    return any(attribute.type in kinds for attribute in schema.attributes.values())
+
+
 def nested_graphs(node: ir.Node) -> Iterator[ir.Graph]:
     """Yield the graphs that a node carries in its attributes (If, Loop, Scan)."""
+    if not _may_carry_graphs(node.op_type, node.domain):
+        return
     for attr in node.attributes.values():
         if attr.is_ref():
             continue
@@ -222,7 +243,7 @@ def graphs_within(graph: ir.Graph) -> Iterator[ir.Graph]:
         current = stack.pop()
         yield current
         for node in current:
-            if node.attributes:
+            if _may_carry_graphs(node.op_type, node.domain):
                 stack.extend(nested_graphs(node))
 
 

@@ -56,6 +56,22 @@ def rewrite(
     return _Rewriter(editor, tuple(rules), target, tracing).run()
 
 
+def fitting(editor: Editor, rules: Iterable[Rule], target: Target) -> set[str]:
+    """Return the names of rules whose pattern is somewhere in the model, at whatever operator set.
+
+    Nothing is rewritten; a rule may still refuse what its pattern found.
+    """
+    chosen = [rule for rule in rules if not rule.targets or target.name in rule.targets]
+    rewriter = _Rewriter(editor, chosen, target, tracing=False)
+    found: set[str] = set()
+    for graph, _ in facts.scopes(editor.model):
+        for node in graph:
+            for rule in rewriter.by_root.get(node.op_type, ()):
+                if rule.name not in found and rewriter.fits(node, rule):
+                    found.add(rule.name)
+    return found
+
+
 class _Rewriter:
     """One run: the worklist, the rules by root, and what has been done."""
 
@@ -74,6 +90,7 @@ class _Rewriter:
         self.reach = max((rule.pattern.depth for rule in rules), default=0)
         self.work: deque[ir.Node] = deque()
         self.queued: set[ir.Node] = set()
+        self.unsorted: set[ir.Graph] = set()
 
     def run(self) -> Outcome:
         nodes = 0
@@ -89,8 +106,9 @@ class _Rewriter:
                 if node.graph is not None and self.visit(node):
                     allowance -= 1
                     assert allowance > 0, f"rules undo each other: {self.outcome.done}"
+        for graph in self.unsorted:
+            graph.sort()
         return self.outcome
-        self.unsorted: set[ir.Graph] = set()
 
     def push(self, node: ir.Node) -> None:
         if node.op_type in self.by_root and node not in self.queued:
@@ -106,8 +124,6 @@ class _Rewriter:
                 self.push(current)
                 for value in current.outputs:
                     uses = value.uses()
-        for graph in self.unsorted:
-            graph.sort()
                     if len(uses) <= _READERS_AT_ONCE:
                         below.extend(use.node for use in uses if use.node not in seen)
             seen.update(below)
@@ -140,6 +156,12 @@ class _Rewriter:
                     self.outcome.done[rule.name] += 1
                     return True
         return False
+
+    def fits(self, root: ir.Node, rule: Rule) -> bool:
+        """Tell whether a rule's pattern matches at a node, with nothing visible from outside."""
+        state = State(opsets=self.editor.opsets_of(graph_of(root)))
+        matches = rule.pattern.match(root.outputs[0], state)
+        return any(not self.visible_from_outside(root, rule, state) for _ in matches)
 
     def attempt(self, root: ir.Node, rule: Rule) -> bool:
         """Try one rule at one node: match, build, replace."""
@@ -204,6 +226,21 @@ class _Rewriter:
                 self.editor.erase(node)
         return True
 
+    def pairs(
+        self, root: ir.Node, rule: Rule, state: State, built: Any
+    ) -> list[tuple[ir.Value, ir.Value]] | None:
+        """Say which value is to stand in for which; None where somebody reads one left over."""
+        if isinstance(built, dict):
+            return list(built.items())
+        new = built if isinstance(built, tuple) else (built,)
+        also = [state.bound[name].outputs[0] for name in rule.also]
+        old = [*root.outputs[: len(new) - len(also)], *also]
+        rest = root.outputs[len(new) - len(also) :]
+        if any(value.uses() or value.is_graph_output() for value in rest):
+            self.outcome.refuse(rule, root, f"'{rest[0].name}' and its like are read too")
+            return None
+        return list(zip(old, new, strict=True))
+
 
 def _argument(rule: Rule, state: State, name: str) -> Any:
     """Give a build function what a name stands for: a value, a node, or a constant's array."""
@@ -222,18 +259,3 @@ def _argument(rule: Rule, state: State, name: str) -> Any:
 def _types_agree(old: ir.Value, new: ir.Value) -> bool:
     before, after = facts.dtype(old), facts.dtype(new)
     return before is None or after is None or before == after
-    def pairs(
-        self, root: ir.Node, rule: Rule, state: State, built: Any
-    ) -> list[tuple[ir.Value, ir.Value]] | None:
-        """Say which value is to stand in for which; None where somebody reads one left over."""
-        if isinstance(built, dict):
-            return list(built.items())
-        new = built if isinstance(built, tuple) else (built,)
-        also = [state.bound[name].outputs[0] for name in rule.also]
-        old = [*root.outputs[: len(new) - len(also)], *also]
-        rest = root.outputs[len(new) - len(also) :]
-        if any(value.uses() or value.is_graph_output() for value in rest):
-            self.outcome.refuse(rule, root, f"'{rest[0].name}' and its like are read too")
-            return None
-        return list(zip(old, new, strict=True))
-
