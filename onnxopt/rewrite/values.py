@@ -233,6 +233,10 @@ class AnyOf(Pattern):
         for choice in self._by_maker[maker]:
             yield from choice.match(value, state)
 
+    def __or__(self, other: Pattern) -> Pattern:
+        more = other.choices if isinstance(other, AnyOf) else (other,)
+        return AnyOf((*self.choices, *more))
+
     @functools.cached_property
     def _by_maker(self) -> dict[str | None, list[Pattern]]:
         """The choices that the operator which made a value does not rule out, once asked for."""

@@ -40,6 +40,7 @@ TABLE = (
     "clamps.clamp_to_relu",
     "transposes.drop_idle_transpose",
     "transposes.merge_transposes",
+    "transposes.merge_transposes_around_reshape",
     "transposes.cancel_transposes_around",
     "transposes.fold_transpose_into_gemm",
     "reshapes.cancel_squeeze_of_unsqueeze",

@@ -20,14 +20,8 @@ def flatten_concats(new: Builder, node: ir.Node) -> Any:
     axis, rank = new.attribute(node, "axis"), facts.rank(node.outputs[0])
     operands: list[ir.Value | None] = []
     for operand in node.inputs:
-        inner = operand.producer() if operand is not None else None
-        if (
-            inner is not None
-            and inner.op_type == "Concat"
-            and inner.graph is node.graph
-            and facts.is_private(operand)
-            and _same_axis(axis, new.attribute(inner, "axis"), rank)
-        ):
+        inner = facts.made_by(operand, "Concat", node) if facts.is_private(operand) else None
+        if inner is not None and _same_axis(axis, new.attribute(inner, "axis"), rank):
             operands.extend(inner.inputs)
         else:
             operands.append(operand)
@@ -88,8 +82,8 @@ def _piece(
     new: Builder, value: ir.Value | None, source: ir.Value, axis: int, size: facts.Dim
 ) -> slice | None:
     """Return what a Slice takes of one axis of `source`, counted from the front, or None."""
-    node = value.producer() if value is not None else None
-    if node is None or node.op_type != "Slice" or node.inputs[0] is not source:
+    node = facts.made_by(value, "Slice", new.root)
+    if node is None or node.inputs[0] is not source:
         return None
     cut = read_slice(node, new.opset)
     if cut is None or set(cut) != {axis} or cut[axis].step != 1:
@@ -121,8 +115,8 @@ def stack_by_concat(new: Builder, node: ir.Node, first: ir.Node) -> Any:
 
 def _unsqueezed(new: Builder, value: ir.Value | None, axis: int) -> ir.Value | None:
     """Return what an Unsqueeze that only adds `axis`, and nobody else reads, was given."""
-    node = value.producer() if value is not None else None
-    if node is None or node.op_type != "Unsqueeze" or not facts.is_private(value):
+    node = facts.made_by(value, "Unsqueeze", new.root)
+    if node is None or not facts.is_private(value):
         return None
     rank = facts.rank(value)
     axes = facts.axes(node, new.opset)

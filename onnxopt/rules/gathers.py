@@ -54,7 +54,6 @@ def keep_gathered_axis(
     axis = dims.normalized(new.attribute(gather, "axis"), rank)
     if axis is None or not axes or index.ndim or dims.normalized_axes(axes, rank) != (axis,):
         return None
-    maker = x.producer()
-    if maker is not None and maker.op_type == "Shape":
+    if facts.made_by(x, "Shape", gather) is not None:
         new.refuse("onnxruntime looks for this form where a shape is computed")
     return new.Gather(x, index.reshape(1), axis=axis)

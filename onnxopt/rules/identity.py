@@ -11,22 +11,13 @@ import numpy as np
 
 from onnxopt.graph import dims, facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.rewrite.pattern import op, var
+from onnxopt.rewrite.pattern import const, op, var
 from onnxopt.rewrite.rule import Builder, rule
 
 x = var("x")
 
-_NEUTRAL: dict[str, tuple[float, tuple[int, ...]]] = {
-    "Mul": (1, (0, 1)),
-    "Add": (0, (0, 1)),
-    "And": (1, (0, 1)),
-    "Or": (0, (0, 1)),
-    "Xor": (0, (0, 1)),
-    "Sub": (0, (1,)),
-    "Div": (1, (1,)),
-    "Pow": (1, (1,)),
-}
-"""By operator: the constant that changes nothing, and as which operand."""
+_NEUTRAL = {"Mul": 1, "Div": 1, "Pow": 1, "Add": 0, "Sub": 0, "And": 1, "Or": 0, "Xor": 0}
+"""By operator: the constant that changes nothing."""
 
 
 @rule(op.Identity(x))
@@ -46,24 +37,24 @@ def drop_dropout(new: Builder, node: ir.Node) -> Any:
 
 
 @rule(
-    op.Mul(bind="node")
-    | op.Add(bind="node")
-    | op.Sub(bind="node")
-    | op.Div(bind="node")
-    | op.Pow(bind="node")
-    | op.And(bind="node")
-    | op.Or(bind="node")
-    | op.Xor(bind="node"),
+    op.Mul(x, const("c"), bind="node")
+    | op.Div(x, const("c"), bind="node")
+    | op.Pow(x, const("c"), bind="node")
+    | op.Add(x, const("c"), bind="node")
+    | op.Sub(x, const("c"), bind="node")
+    | op.And(x, const("c"), bind="node")
+    | op.Or(x, const("c"), bind="node")
+    | op.Xor(x, const("c"), bind="node"),
     since=7,
 )
-def drop_neutral_operand(new: Builder, node: ir.Node) -> Any:
+def drop_neutral_operand(new: Builder, node: ir.Node, x: ir.Value) -> Any:
     """x·1, x/1, x¹, x+0, x-0, x∧true, x∨false, x⊻false become x where x has the result's shape."""
-    number, places = _NEUTRAL[node.op_type]
-    for place in places:
-        x, other = node.inputs[1 - place], node.inputs[place]
-        if _is_filled(other, number) and dims.broadcast_keeps(x, dims.shape(other)):
-            return x
-    return None
+    other = node.inputs[1] if node.inputs[0] is x else node.inputs[0]
+    if not _is_filled(other, _NEUTRAL[node.op_type]):
+        return None
+    if not dims.broadcast_keeps(x, dims.shape(other)):
+        new.refuse("the constant broadcasts the other operand")
+    return x
 
 
 @rule(
@@ -96,10 +87,8 @@ def drop_decided_where(new: Builder, node: ir.Node) -> Any:
     return picked
 
 
-def _is_filled(value: ir.Value | None, number: float) -> bool:
-    """Tell whether every element of a constant is `number`; stops at the first that differs."""
-    if not facts.is_constant(value) or facts.dtype(value) == ir.DataType.STRING:
-        return False
+def _is_filled(value: ir.Value | None, number: int) -> bool:
+    """Tell whether every element of a constant is `number`; stops at the first where it is not."""
     array = facts.constant(value)
     if array is None or not array.size or array.flat[0] != number:
         return False

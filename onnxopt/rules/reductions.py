@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from onnxopt.graph import dims, facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.rewrite.pattern import AnyOf, Pattern, op, var
+from onnxopt.rewrite.pattern import Pattern, op, var
 from onnxopt.rewrite.rule import Builder, rule
 from onnxopt.rules.transposes import permutation
 
@@ -19,8 +20,10 @@ _NAMES = [
 
 
 def _any_reduction(operand: Any, **options: Any) -> Pattern:
-    made = [getattr(op, name)(operand, ..., bind="reduce", **options) for name in _NAMES]
-    return AnyOf(tuple(made))
+    made: list[Pattern] = [
+        getattr(op, name)(operand, ..., bind="reduce", **options) for name in _NAMES
+    ]
+    return functools.reduce(Pattern.__or__, made)
 
 
 @rule(

@@ -156,10 +156,10 @@ def merge_slices_into_split(new: Builder, node: ir.Node, x: ir.Value) -> Any:
     found = {
         use.node: read_slice(use.node, new.opset)
         for use in x.uses()
-        if use.idx == 0 and use.node.op_type == "Slice" and use.node.graph is node.graph
+        if use.idx == 0 and facts.made_by(use.node.outputs[0], "Slice", node) is not None
     }
     mine = found.get(node)
-    if len(found) < 2 or mine is None or len(mine) != 1:
+    if len(found) < 2 or mine is None or len(mine) != 1 or facts.is_constant(x):
         return None
     if any(_is_sliced_again(sibling.outputs[0]) for sibling in found):
         new.refuse("one of the slices is sliced again")

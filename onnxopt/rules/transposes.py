@@ -6,6 +6,8 @@ axis q[i] of the inner result, which is axis p[q[i]] of x.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,16 +74,67 @@ def merge_transposes(new: Builder, outer: ir.Node, inner: ir.Node, x: ir.Value) 
     return new.Transpose(x, perm=perm)
 
 
+@rule(op.Transpose(op.Reshape(op.Transpose(x, bind="first"), ..., bind="reshape"), bind="last"))
+def merge_transposes_around_reshape(
+    new: Builder, last: ir.Node, reshape: ir.Node, first: ir.Node, x: ir.Value
+) -> Any:
+    """Two Transposes around a Reshape that joins neighbouring axes become one in front of it."""
+    before, after = permutation(first, new.opset), permutation(last, new.opset)
+    shape = dims.shape(x)
+    if before is None or after is None or shape is None:
+        return None
+    laid_out = [shape[axis] for axis in before]
+    groups = joined_axes(laid_out, dims.shape(reshape.outputs[0]))
+    if groups is None:
+        new.refuse(f"'{reshape.name}' is not known to join neighbouring axes only")
+    order = [before[axis] for place in after for axis in groups[place]]
+    joined = [_extent_of([laid_out[axis] for axis in groups[place]]) for place in after]
+    target = dims.reshape_target([shape[axis] for axis in order], joined)
+    if target is None:
+        new.refuse("more than one dimension is not known")
+    return new.Reshape(new.Transpose(x, perm=order), np.array(target, np.int64))
+
+
+def joined_axes(
+    shape: Sequence[facts.Dim], joined: Sequence[facts.Dim] | None
+) -> list[list[int]] | None:
+    """Return which axes of a shape each axis of another one joins, or None if it is not so."""
+    groups: list[list[int]] = []
+    axis = 0
+    for wanted in joined or ():
+        group = [axis]
+        axis += 1
+        while axis < len(shape) and not _is_extent(wanted, [shape[place] for place in group]):
+            group.append(axis)
+            axis += 1
+        groups.append(group)
+    whole = axis == len(shape) and joined is not None
+    sizes = [[shape[place] for place in group] for group in groups if group[-1] < len(shape)]
+    fits = len(sizes) == len(groups) and all(map(_is_extent, joined or (), sizes))
+    return groups if whole and fits else None
+
+
+def _extent_of(sizes: Sequence[facts.Dim]) -> facts.Dim:
+    """Return the length of an axis that joins others, where it is known."""
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(sizes):
+        return math.prod(known)
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _is_extent(wanted: facts.Dim, sizes: Sequence[facts.Dim]) -> bool:
+    return dims.same(wanted, _extent_of(sizes))
+
+
 @rule(op.Gemm(bind="gemm"), since=7)
 def fold_transpose_into_gemm(new: Builder, gemm: ir.Node) -> Any:
     """Gemm of a transposed matrix becomes Gemm with transA or transB."""
     inputs, flags = list(gemm.inputs), {}
     for place, flag in enumerate(("transA", "transB")):
-        value = inputs[place]
-        maker = value.producer() if value is not None else None
-        if maker is None or maker.op_type != "Transpose" or maker.graph is not gemm.graph:
+        maker = facts.made_by(inputs[place], "Transpose", gemm)
+        if maker is None or not facts.is_private(inputs[place]):
             continue
-        if facts.is_private(value) and permutation(maker, new.opset) == (1, 0):
+        if permutation(maker, new.opset) == (1, 0):
             inputs[place] = maker.inputs[0]
             flags[flag] = 1 - new.attribute(gemm, flag)
     return new.Gemm(*inputs, **{**gemm.attributes, **flags}) if flags else None
@@ -142,11 +195,9 @@ class _Region:
 
     def uncancelled(self, value: ir.Value) -> ir.Value | None:
         """Return what a Transpose that the last one undoes has read, or None."""
-        node = value.producer()
-        if node is None or node.op_type != "Transpose" or node.domain:
-            return None
-        first = permutation(node, self.new.opset)
-        if first is None or len(first) != len(self.perm) or node.graph is not self.last.graph:
+        node = facts.made_by(value, "Transpose", self.last)
+        first = None if node is None else permutation(node, self.new.opset)
+        if node is None or first is None or len(first) != len(self.perm):
             return None
         undone = [first[axis] for axis in self.perm] == list(range(len(first)))
         return node.inputs[0] if undone else None

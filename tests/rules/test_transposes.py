@@ -92,6 +92,39 @@ def test_what_would_need_another_transpose_stays():
     assert_untouched(transposes.cancel_transposes_around, g.model(g.Transpose(t, perm=NCHW)))
 
 
+@pytest.mark.parametrize(
+    ("shape", "first", "target", "last", "becomes"),
+    [
+        (("S", 2, "N", 4), [0, 2, 1, 3], (0, 0, -1), [1, 0, 2], ["Transpose", "Reshape"]),
+        ((2, 3, 4, 5), [1, 0, 2, 3], (3, 8, 5), [2, 0, 1], ["Transpose", "Reshape"]),
+        ((2, 3, 4, 5), [2, 3, 0, 1], (20, 6), [1, 0], ["Reshape"]),
+    ],
+)
+def test_transposes_around_a_reshape_that_joins_axes_are_one(shape, first, target, last, becomes):
+    g = Graph()
+    t = g.Transpose(g.input("x", *shape), perm=first)
+    y = g.Transpose(g.Reshape(t, np.array(target)), perm=last)
+    chosen = [transposes.merge_transposes_around_reshape, transposes.drop_idle_transpose]
+    assert_rewrites(chosen, g.model(y), becomes=becomes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "target", "last"),
+    [
+        ((4, 3, 2), (3, 2, 4), [1, 0, 2]),
+        ((4, 3, 2), (8, 3), [1, 0]),
+        ((6, 4), (4, 2, 3), [1, 0, 2]),
+        (("N", "M", 2), (-1, 2), [1, 0]),
+    ],
+)
+def test_transposes_around_another_reshape_stay(shape, target, last):
+    g = Graph()
+    perm = list(reversed(range(len(shape))))
+    t = g.Transpose(g.input("x", *shape), perm=perm)
+    y = g.Transpose(g.Reshape(t, np.array(target)), perm=last)
+    assert_untouched(transposes.merge_transposes_around_reshape, g.model(y))
+
+
 def test_gemm_transposes_by_itself():
     for flags in ({}, {"transA": 1}, {"transB": 1, "alpha": 0.5}):
         g = Graph()
