@@ -35,8 +35,8 @@ ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, None, share, dead)
 """What a round consists of; None stands for the rules."""
 
 _ROUNDS = 10
-_RAISE_UP_TO = 17
-"""Runtimes that are in use know this operator set; a newer one has to be asked for."""
+_RAISE_UP_TO = 20
+"""Runtimes have known this operator set since 2023; a newer one has to be asked for."""
 
 Progress = Callable[[str, float | None], None]
 

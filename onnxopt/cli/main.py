@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -131,6 +132,8 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    # What a command builds, it keeps: looking through it every 700 objects costs a tenth of it all.
+    gc.set_threshold(50_000, 20, 50)
     # Only an exception lets a command take its temporary files away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     for stream in (sys.stdout, sys.stderr):

@@ -38,6 +38,7 @@ def run(editor: Editor, config: OptimizeConfig) -> Counter[str]:  # noqa: ARG001
         done += found + _sweep(editor)
     for graph, opsets in facts.scopes(editor.model):
         done["omit_outputs"] += _omit_outputs(editor, graph, opsets)
+        done["omit_inputs"] += sum(_omit_inputs(node) for node in graph)
         for value in list(graph.initializers.values()):
             done["remove_dead_initializers"] += editor.drop_initializer(value)
     if editor.model.functions:
@@ -77,6 +78,17 @@ def _omit_outputs(editor: Editor, graph: ir.Graph, opsets: dict[str, int]) -> in
                 editor.omit(value)
                 omitted += 1
     return omitted
+
+
+def _omit_inputs(node: ir.Node) -> bool:
+    """Leave out the empty names at the end of a node's inputs: onnxruntime crashes on some."""
+    count = len(node.inputs)
+    while count and node.inputs[count - 1] is None:
+        count -= 1
+    if node.domain or count == len(node.inputs) or node.op_type in ("If", "Loop", "Scan"):
+        return False
+    node.resize_inputs(count)
+    return True
 
 
 def _is_inference(node: ir.Node, opset: int) -> bool:

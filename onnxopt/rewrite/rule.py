@@ -180,7 +180,7 @@ class Builder:
         array = np.asarray(content)
         wanted = dtype or (facts.dtype(self.root.outputs[0]) if _is_floating(array) else None)
         if wanted is not None and _is_floating(array) and wanted.is_floating_point():
-            array = array.astype(wanted.numpy())
+            array = array.astype(wanted.numpy(), copy=False)
         elif dtype is not None:
             array = array.astype(dtype.numpy())
         value = constant_value(np.asarray(array))

@@ -6,7 +6,7 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.passes import dead
 from onnxopt.testing import operators, run
-from tests.passes.graphs import CONFIG, info, node, ops
+from tests.passes.graphs import CONFIG, apply, info, model_of, node, ops
 from tests.passes.nested import (
     BOOL,
     INT64,
@@ -436,3 +436,11 @@ def test_random_operators_that_nobody_reads_may_go():
     ]
     result, _ = assert_exact(model(nodes, ["x"], ["y"]), dead)
     assert ops(result) == ["Neg"]
+
+
+def test_empty_inputs_at_the_end_are_left_out():
+    nodes = [node("LayerNormalization", ["x", "s", ""], "y"), node("Clip", ["x", "", "m"], "z")]
+    constants = {"s": np.ones(4, np.float32), "m": np.float32(1)}
+    outputs = [info("y", [2, 4]), info("z", [2, 4])]
+    result, _ = apply(model_of(nodes, [info("x", [2, 4])], outputs, constants), dead)
+    assert [list(n.input) for n in result.graph.node] == [["x", "s"], ["x", "", "m"]]
