@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 from onnxopt.graph import dims, facts
@@ -23,7 +24,7 @@ def _any_reduction(operand: Any, **options: Any) -> Pattern:
     made: list[Pattern] = [
         getattr(op, name)(operand, ..., bind="reduce", **options) for name in _NAMES
     ]
-    return functools.reduce(Pattern.__or__, made)
+    return functools.reduce(operator.or_, made)
 
 
 @rule(

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from onnxopt.rules import reductions
-from onnxopt.testing import assert_rewrites, assert_untouched
+from onnxopt.testing import apply_rules, assert_rewrites, assert_untouched, operators, run
 from tests.rules.graphs import Graph
 
 SINCE = [11, 13, 18]
@@ -32,6 +33,17 @@ def test_a_reshape_puts_axes_back_too():
         small = g.axes("ReduceMax", g.input("x", "N", 3), [1], keepdims=0)
         model = g.model(g.Reshape(small, ints(*target)))
         assert_untouched(reductions.keep_reduced_axes, model)
+
+
+def test_axes_are_put_back_without_a_known_rank():
+    g = Graph()
+    g.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, None))
+    small = g.axes("ReduceSum", "x", [1], keepdims=0)
+    model = g.model(g.axes("Unsqueeze", small, [1]))
+    result, _ = apply_rules(model, [reductions.keep_reduced_axes])
+    assert operators(result) == {"ReduceSum": 1}
+    feeds = {"x": np.ones((2, 3, 4), np.float32)}
+    np.testing.assert_array_equal(run(result, feeds)[0], run(model, feeds)[0])
 
 
 @pytest.mark.parametrize("opset", SINCE)
