@@ -101,7 +101,7 @@ def transform(
         if not run.round(number) and not run.step(opset.NAME, run.raise_opset):
             break
         if run.may_know_more(before):
-            run.step(shapes.NAME, shapes.run)
+            run.infer_shapes()
     return run.result
 
 
@@ -121,19 +121,30 @@ class _Run:
         self.progress = progress
         self.editor = Editor(model)
         self.nodes = facts.count_nodes(model)
+        self.clock = 0
+        self.ran: dict[str, int] = {}
+        self.changed: dict[str, int] = {}
         self.result = Transformation()
 
     def round(self, number: int) -> bool:
         """Run every pass once; tell whether another round may find more."""
         found = False
         for module in ROUND:
-            if module is None:
-                found |= self.step(FUSE, self.fuse)
-            else:
-                found |= self.step(module.NAME, module.run)
+            name = FUSE if module is None else module.NAME
+            if self.may_find_more(name):
+                found |= self.step(name, self.fuse if module is None else module.run)
             if self.progress is not None:
-                self.progress(f"round {number + 1}: {module.NAME if module else FUSE}", None)
+                self.progress(f"round {number + 1}: {name}", None)
         return found
+
+    def may_find_more(self, name: str) -> bool:
+        """Tell whether anything else has changed the model since a pass last ran.
+
+        Each pass goes on until it finds nothing: its own changes are no reason to run it again.
+        """
+        if name not in self.ran:
+            return True
+        return any(when > self.ran[name] for who, when in self.changed.items() if who != name)
 
     def step(self, name: str, run: Callable[[Editor, OptimizeConfig], Counter[str]]) -> bool:
         """Run one pass as a step of the report; tell whether it did anything."""
@@ -147,7 +158,10 @@ class _Run:
         except Exception as error:
             raise PassCrashedError(name, error) from error
         seconds = time.perf_counter() - start
+        self.clock += 1
+        self.ran[name] = self.clock
         if done:
+            self.changed[name] = self.clock
             before, self.nodes = self.nodes, facts.count_nodes(self.model)
             self.result.steps.append(
                 Step(
@@ -161,6 +175,13 @@ class _Run:
             if self.config.check:
                 self.check(name)
         return bool(done)
+
+    def infer_shapes(self) -> None:
+        """Infer shapes once more; what is learnt may let every pass find more."""
+        if shapes.NAME not in self.without and self.wanted(shapes.NAME):
+            self.clock += 1
+            if shapes.infer(self.model):
+                self.changed[shapes.NAME] = self.clock
 
     def may_know_more(self, before: int) -> bool:
         """Tell whether inferring shapes again may find something, after the steps of one round."""

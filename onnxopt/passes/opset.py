@@ -114,22 +114,18 @@ def _obstacle(node: ir.Node, now: int, goal: int) -> str:
 
 
 @functools.cache
-def _versions() -> dict[str, list[int]]:
-    found: dict[str, set[int]] = {}
-    for schema in onnx.defs.get_all_schemas_with_history():
-        if not schema.domain:
-            found.setdefault(schema.name, set()).add(schema.since_version)
-    return {name: sorted(versions) for name, versions in found.items()}
-
-
-@functools.cache
 def _changed(op_type: str, now: int, goal: int, adapted: frozenset[int]) -> str:
     """Say what an operator no longer takes between two operator sets, or nothing."""
-    for version in _versions().get(op_type, []):
-        if now < version <= goal and version not in adapted:
-            old = onnx.defs.get_schema(op_type, version - 1, "")
-            if reason := _incompatible(old, onnx.defs.get_schema(op_type, version, "")):
-                return f"{reason} since {version}"
+    try:
+        new = onnx.defs.get_schema(op_type, goal, "")
+        while new.since_version > now:
+            old = onnx.defs.get_schema(op_type, new.since_version - 1, "")
+            reason = "" if new.since_version in adapted else _incompatible(old, new)
+            if reason:
+                return f"{reason} since {new.since_version}"
+            new = old
+    except onnx.defs.SchemaError:
+        return "is not known"
     return ""
 
 
