@@ -102,6 +102,8 @@ def stack_by_concat(new: Builder, node: ir.Node, first: ir.Node) -> Any:
     shape = dims.shape(first.inputs[0])
     if rank is None or shape is None or axis is None or axis >= rank or len(node.inputs) < 2:
         return None
+    if node.outputs[0].is_graph_output():
+        new.refuse("a Reshape would copy what Concat writes into the graph's output")
     tensors = [_unsqueezed(new, operand, axis) for operand in node.inputs]
     if not all(dims.extent(tensor, axis) == shape[axis] for tensor in tensors):
         return None

@@ -96,16 +96,24 @@ def test_a_stack_is_a_concat_that_is_reshaped_once(opset):
         g = Graph(opset=opset)
         x, z = g.input("x", *shape), g.input("z", *shape)
         stacked = [g.axes("Unsqueeze", value, [axis]) for value in (x, z, g.Relu(x))]
-        model = g.model(g.Concat(*stacked, axis=axis))
-        assert_rewrites(concats.stack_by_concat, model, becomes=["Relu", "Concat", "Reshape"])
+        model = g.model(g.Exp(g.Concat(*stacked, axis=axis)))
+        becomes = ["Relu", "Concat", "Reshape", "Exp"]
+        assert_rewrites(concats.stack_by_concat, model, becomes=becomes)
+
+
+def test_a_stack_that_is_an_output_stays_because_a_reshape_would_copy_it():
+    g = Graph()
+    x = g.input("x", 2, 3)
+    stacked = [g.axes("Unsqueeze", value, [0]) for value in (x, g.Relu(x))]
+    assert_untouched(concats.stack_by_concat, g.model(g.Concat(*stacked, axis=0)))
 
 
 def test_a_stack_on_the_last_axis_or_of_unequal_operands_stays():
     g = Graph()
     x, z = g.input("x", 2, 3), g.input("z", 2, 3)
     stacked = [g.axes("Unsqueeze", value, [2]) for value in (x, z)]
-    assert_untouched(concats.stack_by_concat, g.model(g.Concat(*stacked, axis=2)))
+    assert_untouched(concats.stack_by_concat, g.model(g.Exp(g.Concat(*stacked, axis=2))))
     g = Graph()
     x, z = g.input("x", "N", "M"), g.input("z", "N", "M")
     stacked = [g.axes("Unsqueeze", value, [0]) for value in (x, z)]
-    assert_untouched(concats.stack_by_concat, g.model(g.Concat(*stacked, axis=1)))
+    assert_untouched(concats.stack_by_concat, g.model(g.Exp(g.Concat(*stacked, axis=1))))
