@@ -34,6 +34,9 @@ OPENING: tuple[ModuleType, ...] = (inline, constants, dead, shapes, opset)
 ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, None, share, dead)
 """What a round consists of; None stands for the rules."""
 
+_TELLING = {inline.NAME, arithmetic.NAME, fold.NAME, opset.NAME}
+"""Passes after which more can be inferred than before."""
+
 _ROUNDS = 10
 _RAISE_UP_TO = 20
 """Runtimes have known this operator set since 2023; a newer one has to be asked for."""
@@ -93,8 +96,11 @@ def transform(
     """Run all steps on a model, in place; `without` names rules and passes to leave out."""
     run = _Run(model, config, without, progress)
     for module in OPENING:
-        run.step(module.NAME, module.run)
-        if module is inline:
+        if module is not shapes:
+            run.step(module.NAME, module.run)
+        elif run.may_know_more(0):
+            run.infer_shapes()
+        if run.result.steps and run.result.steps[-1].name == inline.NAME:
             run.editor = Editor(model)
     for number in range(_ROUNDS):
         before = len(run.result.steps)
@@ -121,6 +127,7 @@ class _Run:
         self.progress = progress
         self.editor = Editor(model)
         self.nodes = facts.count_nodes(model)
+        self.shapeless = shapes.count_shapeless(model)
         self.clock = 0
         self.ran: dict[str, int] = {}
         self.changed: dict[str, int] = {}
@@ -182,14 +189,14 @@ class _Run:
             self.clock += 1
             if shapes.infer(self.model):
                 self.changed[shapes.NAME] = self.clock
+            self.shapeless = shapes.count_shapeless(self.model)
 
     def may_know_more(self, before: int) -> bool:
-        """Tell whether inferring shapes again may find something, after the steps of one round."""
+        """Tell whether inferring shapes again may find something, after the steps from `before`."""
         steps = {step.name for step in self.result.steps[before:]}
-        if steps & {arithmetic.NAME, fold.NAME, opset.NAME}:
+        if not shapes.was_inferred(self.model) or steps & _TELLING:
             return True
-        made = (v for graph, _ in facts.scopes(self.model) for node in graph for v in node.outputs)
-        return any(value.shape is None and value.name for value in made)
+        return bool(steps) and shapes.count_shapeless(self.model) > self.shapeless
 
     def wanted(self, name: str) -> bool:
         config = self.config

@@ -60,6 +60,20 @@ def infer(model: ir.Model) -> int:
     return gained + sum(_refine(node) for graph, _ in facts.scopes(model) for node in graph)
 
 
+def was_inferred(model: ir.Model) -> bool:
+    """Tell whether shapes were inferred for this model before."""
+    return _RUNS in model.meta
+
+
+def count_shapeless(model: ir.Model) -> int:
+    """Count the values of which not even the rank is known."""
+    return sum(
+        value.shape is None and bool(value.name)
+        for graph, _ in facts.scopes(model)
+        for value in _made_in(graph)
+    )
+
+
 def declares_shapes(model: ir.Model) -> bool:
     """Tell whether a model, as it was loaded, says of what shape its inner values are."""
     return any(value.shape is not None for value in _made_in(model.graph) if _inner(value))
@@ -97,7 +111,8 @@ def declaration(model: ir.Model) -> onnx.ModelProto:
     for value in model.graph.initializers.values():
         _declare_initializer(graph, value)
     for node in model.graph:
-        io.node_to_proto(node, graph.node.add())
+        if not _declare_constant(graph, node):
+            io.node_to_proto(node, graph.node.add())
         for value in node.outputs:
             if value.type is not None and value.name and not value.is_graph_output():
                 ir.serde.serialize_value_into(graph.value_info.add(), value)
@@ -112,6 +127,20 @@ def declaration(model: ir.Model) -> onnx.ModelProto:
             if (dim.HasField("dim_param") and nameless) or dim.dim_value < 0:
                 dim.Clear()
     return proto
+
+
+def _declare_constant(graph: onnx.GraphProto, node: ir.Node) -> bool:
+    """Let a large Constant node be an Identity of an input: its content does not travel."""
+    held = facts.tensor(node.outputs[0]) if node.op_type == "Constant" else None
+    if held is None or held.size <= _SMALL:
+        return False
+    output = node.outputs[0].name or ""
+    content = f"content of {output}"
+    graph.node.add(op_type="Identity", input=[content], output=[output])
+    graph.input.append(
+        onnx.helper.make_tensor_value_info(content, int(held.dtype), held.shape.numpy())
+    )
+    return True
 
 
 def _declare_initializer(graph: onnx.GraphProto, value: ir.Value) -> None:
