@@ -226,7 +226,8 @@ def _same_inputs(a: ir.Model, b: ir.Model) -> None:
 
 
 def _profile_of(model: ir.Model, path: Path) -> Profile:
-    shapes.infer(model)
+    if not shapes.was_inferred(model):
+        shapes.infer(model)
     source = io.source_of(model)
     size = source.file_bytes if source is not None else path.stat().st_size
     return profile(model, path=str(path), sha256=io.sha256_of(path), file_bytes=size)

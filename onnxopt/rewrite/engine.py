@@ -21,6 +21,7 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor, graph_of
 from onnxopt.rewrite.pattern import State
 from onnxopt.rewrite.rule import Builder, Refusal, Rule
+from onnxopt.rewrite.values import origin
 
 _REASONS_PER_RULE = 5
 _NEAR_ENOUGH = 2  # a near miss is worth telling from this many matched nodes on
@@ -133,8 +134,7 @@ class _Rewriter:
         """Return the rules that the operators of a node and of its inputs do not rule out."""
         if self.tracing:
             return self.by_root[node.op_type]
-        makers = [None if value is None else value.producer() for value in node.inputs]
-        key = (node.op_type, *(None if maker is None else maker.op_type for maker in makers))
+        key = (node.op_type, *map(origin, node.inputs))
         found = self.by_makers.get(key)
         if found is None:
             rules = self.by_root[node.op_type]

@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.rewrite.values import Pattern, State, could_match, made_by
+from onnxopt.rewrite.values import Pattern, State, could_match
 
 COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean"})
 """Operators whose two operands may be exchanged."""
@@ -97,7 +97,10 @@ class OpPattern(Pattern):
             return False
         padded = [*makers, *(None,) * (len(self.inputs) - len(makers))]
         orders = [padded, padded[1::-1]] if op_type in COMMUTATIVE else [padded]
-        return any(all(map(made_by, self.inputs, order)) for order in orders)
+        return any(
+            all(part.takes(maker) for part, maker in zip(self.inputs, order, strict=False))
+            for order in orders
+        )
 
     @functools.cached_property
     def roots(self) -> frozenset[str] | None:
@@ -169,7 +172,7 @@ class Chain(Pattern):
             return op_type == self.op_type
         if len(self.operands) != len(makers):
             return False
-        return all(any(made_by(part, maker) for maker in makers) for part in self.operands)
+        return all(any(part.takes(maker) for maker in makers) for part in self.operands)
 
     @property
     def levels(self) -> int:

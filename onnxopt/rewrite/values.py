@@ -45,6 +45,20 @@ class State:
             self.reached, self.near_miss = len(self.nodes), reason
 
 
+CONSTANT = "Constant"
+"""The origin of a value that is the same at every run, an initializer or a Constant node's."""
+
+
+def origin(value: ir.Value | None) -> str | None:
+    """Return the operator that made a value, `CONSTANT`, "" for an input, None where none is."""
+    if value is None:
+        return None
+    maker = value.producer()
+    if maker is not None:
+        return maker.op_type
+    return CONSTANT if value.const_value is not None and not value.is_graph_input() else ""
+
+
 class Pattern:
     """Something that a value can match."""
 
@@ -62,11 +76,15 @@ class Pattern:
         return ()
 
     def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:  # noqa: ARG002
-        """Tell whether a node may match whose inputs are made by these operators (None: by none).
+        """Tell whether a node may match whose inputs are of these origins (see `origin`).
 
         It may say yes where nothing matches, never no where something does.
         """
         return True
+
+    def takes(self, maker: str | None) -> bool:
+        """Tell whether a value of this origin may match (see `origin`)."""
+        return self.roots is None or maker in self.roots
 
     def names(self) -> frozenset[str]:
         """Return every name that a match may bind."""
@@ -195,6 +213,9 @@ class Const(Pattern):
         if new:
             del state.bound[self.name]
 
+    def takes(self, maker: str | None) -> bool:
+        return maker == CONSTANT or (maker is None and self.default is not None)
+
     def names(self) -> frozenset[str]:
         return frozenset({self.name})
 
@@ -217,6 +238,9 @@ class Scalar(Pattern):
             yield
         elif state.tracing:
             state.miss(f"the constant is {found:.6g} where {self.number:.6g} is expected")
+
+    def takes(self, maker: str | None) -> bool:
+        return maker == CONSTANT
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +276,9 @@ class AnyOf(Pattern):
     def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
         return any(choice.admits(op_type, makers) for choice in self.choices)
 
+    def takes(self, maker: str | None) -> bool:
+        return any(choice.takes(maker) for choice in self.choices)
+
 
 @dataclass(frozen=True, eq=False)
 class Unless(Pattern):
@@ -277,6 +304,9 @@ class Unless(Pattern):
 
     def admits(self, op_type: str, makers: Sequence[str | None]) -> bool:
         return self.pattern.admits(op_type, makers)
+
+    def takes(self, maker: str | None) -> bool:
+        return self.pattern.takes(maker)
 
 
 def could_match(pattern: Pattern, value: ir.Value | None) -> bool:

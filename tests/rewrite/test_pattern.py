@@ -8,8 +8,9 @@ import pytest
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.rewrite.engine import rewrite
-from onnxopt.rewrite.pattern import op, product, unless, var
+from onnxopt.rewrite.pattern import const, op, product, unless, var
 from onnxopt.rewrite.rule import rule
+from onnxopt.rewrite.values import CONSTANT
 from onnxopt.testing import apply_rules, find_target, operators
 from tests.rules.graphs import Graph
 
@@ -85,8 +86,11 @@ def test_makers_of_inputs_rule_patterns_out():
     assert gelu.admits("Mul", ["Mul", None])
     assert not gelu.admits("Mul", ["Add", None])
     assert not gelu.admits("Mul", ["Relu", "Add"])
-    assert gelu.admits("Div", ["Mul", None])
+    assert gelu.admits("Div", ["Mul", CONSTANT])
+    assert not gelu.admits("Div", ["Mul", ""])
     assert not gelu.admits("Div", [None, "Mul"])
     assert op.Mul(op.Relu(x), x).admits("Mul", ["Neg", "Relu"])
     assert not op.Mul(op.Relu(x), x).admits("Add", ["Relu", None])
-    assert op.Conv(x, var("w"), var("b", optional=True)).admits("Conv", ["Neg", None])
+    assert op.Conv(x, var("w"), var("b", optional=True)).admits("Conv", ["Neg", "Constant"])
+    assert not op.Conv(x, const("w")).admits("Conv", ["Neg", "Exp"])
+    assert op.Conv(x, const("w"), const("b", default=0)).admits("Conv", ["Neg", CONSTANT])
