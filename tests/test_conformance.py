@@ -80,9 +80,9 @@ def check(proto, data_sets, target):
 
 RANDOM = ("test_bernoulli", "test_random")
 FAULTS_OF_OTHERS = ("test_affine_grid_2d",)
-"""onnx's AffineGrid hands a vector to Range, which takes scalars. onnxruntime overlooks it while the
-shape is hidden behind an If, and refuses the model once the branch is in the open: `optimize` takes
-that step back, this test knows no taking back."""
+"""onnx's AffineGrid hands a vector to Range, which takes scalars. onnxruntime overlooks it while
+the shape is hidden behind an If, and refuses the model once the branch is in the open: `optimize`
+takes that step back, this test knows no taking back."""
 
 
 def selected(every):
