@@ -18,6 +18,7 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import RULE_KEY
+from onnxopt.graph.finite import not_finite
 from onnxopt.graph.profile import macs, parameters, profile
 from onnxopt.graph.signature import spec_of
 from onnxopt.passes import shapes
@@ -95,6 +96,7 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
     with _on_disk(model) as source:
         loaded = io.load(source)
         shapes.infer(loaded)
+        shapes.forget(loaded, everything=False)
         takers: dict[str, str] = {}
         placed = {name: _placement(source, name, takers) for name in providers}
         nodes = tuple(
@@ -287,6 +289,12 @@ def _remarks(model: ir.Model) -> Iterator[str]:
         yield (
             f"{len(overridable)} weights are also inputs ({overridable[0]}, …): callers may "
             "override them, so nothing that reads them is folded"
+        )
+    strange = not_finite(model)
+    if strange:
+        yield (
+            f"{len(strange)} weights hold NaN or infinity and are kept as they are: "
+            f"{', '.join(strange[:3])}{', …' if len(strange) > 3 else ''}"
         )
     unknown = {
         node.domain

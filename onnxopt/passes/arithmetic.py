@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxopt.config import OptimizeConfig
-from onnxopt.graph import facts
+from onnxopt.graph import dims, facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 
@@ -105,9 +105,9 @@ class _Evaluation:
             return None
         array = facts.constant(value, limit=_LONGEST)
         if array is None:
-            dims = facts.shape(value) or ()
-            count = math.prod(dim for dim in dims if isinstance(dim, int))
-            if any(not isinstance(dim, int) for dim in dims) or count > _LONGEST:
+            sizes = facts.static_shape(value)
+            count = math.prod(sizes or ())
+            if sizes is None or count > _LONGEST:
                 return None
             return Vector((None,) * count, rank == 0)
         return Vector(tuple(int(item) for item in array.reshape(-1)), rank == 0)
@@ -116,12 +116,12 @@ class _Evaluation:
         """Give a Reshape a constant target where what is known suffices."""
         if len(node.inputs) < 2 or facts.is_constant(node.inputs[1]):
             return
-        target, dims = self.of(node.inputs[1]), facts.shape(node.inputs[0])
+        target, known = self.of(node.inputs[1]), dims.shape(node.inputs[0])
         if target is None or facts.attribute(node, "allowzero", self.opset):
             return
         items = list(target.items)
         for index, item in enumerate(items):
-            if isinstance(item, str) and dims is not None and dims[index : index + 1] == (item,):
+            if isinstance(item, str) and known is not None and known[index : index + 1] == (item,):
                 items[index] = 0
         open_items = [index for index, item in enumerate(items) if not isinstance(item, int)]
         if len(open_items) > 1 or (open_items and -1 in items):
@@ -138,10 +138,10 @@ class _Evaluation:
         """Drop an Expand to the shape that its input already has."""
         if len(node.inputs) < 2 or facts.is_constant(node.inputs[1]):
             return
-        target, dims = self.of(node.inputs[1]), facts.shape(node.inputs[0])
-        if target is None or dims is None or len(target.items) > len(dims):
+        target, known = self.of(node.inputs[1]), dims.shape(node.inputs[0])
+        if target is None or known is None or len(target.items) > len(known):
             return
-        trailing = dims[len(dims) - len(target.items) :]
+        trailing = known[len(known) - len(target.items) :]
         same = all(
             item == 1 or (item is not None and item == dim)
             for item, dim in zip(target.items, trailing, strict=True)
@@ -160,16 +160,16 @@ class _Evaluation:
 
 
 def _shape(walk: _Evaluation, node: ir.Node) -> Vector | None:
-    dims = facts.shape(node.inputs[0])
-    if dims is None:
+    known = dims.shape(node.inputs[0])
+    if known is None:
         return None
-    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(dims))
-    return Vector(dims[start:end]) if walk.opset >= 15 else Vector(dims)
+    start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(known))
+    return Vector(known[start:end]) if walk.opset >= 15 else Vector(known)
 
 
 def _size(walk: _Evaluation, node: ir.Node) -> Vector | None:  # noqa: ARG001
-    dims = facts.static_shape(node.inputs[0])
-    return None if dims is None else Vector((math.prod(dims),), scalar=True)
+    sizes = facts.static_shape(node.inputs[0])
+    return None if sizes is None else Vector((math.prod(sizes),), scalar=True)
 
 
 def _same(walk: _Evaluation, node: ir.Node) -> Vector | None:

@@ -120,3 +120,22 @@ def test_integer_arithmetic_is_that_of_onnxruntime(op_type, left, right):
     result, (_, done) = apply(model, shapes, arithmetic)
     assert done["fold_shape_arithmetic"] >= 1
     same(model, result, {})
+
+
+def test_name_on_an_output_is_no_proof():
+    """An author calls the rows of x N and those of Concat(x, x) N as well."""
+    nodes = [
+        node("Concat", ["x", "x"], "a", axis=0),
+        node("Shape", ["a"], "s"),
+        node("Relu", ["a"], "b"),
+        node("Shape", ["b"], "t"),
+        node("Concat", ["z", "z"], "c", axis=0),
+        node("Reshape", ["c", "s"], "y"),
+        node("Reshape", ["c", "t"], "w"),
+    ]
+    inputs = [info("x", ["N", "M"]), info("z", ["N", "M"])]
+    outputs = [info(name, ["N", "M"]) for name in ("a", "y", "w")]
+    model = model_of(nodes, inputs, outputs)
+    result, _ = apply(model, shapes, arithmetic)
+    x = np.random.rand(2, 3).astype(np.float32)
+    same(model, result, {"x": x, "z": x})

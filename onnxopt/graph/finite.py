@@ -1,0 +1,37 @@
+"""Finds weights that hold NaN or infinity: kept as they are, but their owner should know."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.mapped import MappedTensor
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+
+
+def not_finite(model: ir.Model) -> list[str]:
+    """Return the names of the initializers that hold NaN or infinity.
+
+    A sum tells in one pass whether all its terms are finite, unless it overflows by itself: only
+    then every element is looked at. Weights that lie in a file do not stay in memory.
+    """
+    found = []
+    with np.errstate(all="ignore"):
+        for graph, _ in facts.scopes(model):
+            for value in graph.initializers.values():
+                held = value.const_value
+                if held is not None and held.dtype in _FLOATS and _suspicious(held):
+                    found.append(value.name or "")
+    return found
+
+
+def _suspicious(held: ir.TensorProtocol) -> bool:
+    array = held.numpy()
+    finite = bool(np.isfinite(np.add.reduce(array, axis=None)))
+    suspicious = not finite and not bool(np.isfinite(array).all())
+    if isinstance(held, MappedTensor):
+        del array
+        held.file.forget()
+    return suspicious
