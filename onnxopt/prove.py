@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxopt.config import OptimizeConfig
-from onnxopt.errors import DataError, OnnxOptError, ProviderError
+from onnxopt.errors import DataError, ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
@@ -196,7 +196,7 @@ class Prover:
         except (DataError, ProviderError) as error:
             if self.data is not None or self.feeds is not None:
                 raise
-            proof.verification = _unverified(error)
+            proof.verification = Comparison.unverified(str(error))
         if not proof.verification.verified:
             proof.warnings.append(proof.verification.reason)
             return
@@ -298,15 +298,3 @@ def find_guilty(
         else:
             bad = middle
     return units[bad - 1] if units else None
-
-
-def _unverified(error: OnnxOptError) -> Comparison:
-    return Comparison(
-        passed=True,
-        verified=False,
-        noise_floor=0.0,
-        outputs=(),
-        feeds=0,
-        engine="none",
-        reason=f"NOT VERIFIED: {error}",
-    )

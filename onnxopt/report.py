@@ -117,6 +117,19 @@ class Comparison:
     engine: str = "onnxruntime"
     reason: str = ""
 
+    @classmethod
+    def unverified(cls, reason: str) -> Comparison:
+        """Say, in words that cannot be missed, that nothing was run and why."""
+        return cls(
+            passed=True,
+            verified=False,
+            noise_floor=0.0,
+            outputs=(),
+            feeds=0,
+            engine="none",
+            reason=f"NOT VERIFIED: {reason}",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
         found: dict[str, Any] = plain(self)

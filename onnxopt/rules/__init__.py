@@ -94,6 +94,7 @@ TABLE = (
     "leaky_relu.fuse_abs_to_prelu",
     "softplus.fuse_softplus",
     "softplus.fuse_mish",
+    "softsign.fuse_softsign",
     "softmax.fuse_softmax",
     "softmax.fuse_log_softmax",
     "softmax.drop_softmax_before_argmax",

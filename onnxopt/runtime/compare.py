@@ -168,15 +168,7 @@ class Reference:
         nothing speaks against the candidate.
         """
         if self.unverified:
-            return Comparison(
-                passed=True,
-                verified=False,
-                noise_floor=0.0,
-                outputs=(),
-                feeds=0,
-                engine="none",
-                reason=f"NOT VERIFIED: {self.unverified}",
-            )
+            return Comparison.unverified(self.unverified)
         limits = Limits(rtol=rtol, atol=atol, min_sqnr=min_sqnr)
         comparison = self._judge(candidate, limits)
         free = not limits.elementwise and min_sqnr is None
