@@ -31,6 +31,7 @@ from onnxopt.report import (
     Profile,
 )
 from onnxopt.runtime.memory import peak_rss_bytes
+from onnxopt.text import plural
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -67,8 +68,8 @@ def optimize(
         target=find_target(target),
         fix=dict(fix or {}),
         opset=opset,
-        only=tuple(only),
-        skip=tuple(skip),
+        only=(only,) if isinstance(only, str) else tuple(only),
+        skip=(skip,) if isinstance(skip, str) else tuple(skip),
         verify=verify,
         measure=measure,
         check=check,
@@ -78,12 +79,12 @@ def optimize(
     if verify or measure:
         _require_runtime()
     with _on_disk(model) as source:
-        path, feeds = (data, None) if isinstance(data, (str, Path)) else (None, data)
+        path, feeds = _samples(data)
         prover = prove.Prover(source, config, data=path, feeds=feeds, progress=progress)
         original = prover.original().model
         if output is not None:
             io.check_output(output, io.source_of(original))
-        before = _profile_of(original, source)
+        before = _profile_of(original, source, model)
         proof = prover.prove()
         right = proof.verification is None or proof.verification.passed
         if output is not None and right:
@@ -95,6 +96,7 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
     """Say what is in a model, what each node costs, and which provider would take it."""
     with _on_disk(model) as source:
         loaded = io.load(source)
+        _check_providers(providers)
         shapes.infer(loaded)
         shapes.forget(loaded, everything=False)
         takers: dict[str, str] = {}
@@ -115,7 +117,7 @@ def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> Inspect
             for node in graph
         )
         return InspectReport(
-            profile=_profile_of(loaded, source),
+            profile=_profile_of(loaded, source, model),
             nodes=nodes,
             placement=placed,
             warnings=tuple(_remarks(loaded)),
@@ -137,6 +139,7 @@ def compare(
     numpy's) or `min_sqnr` (dB) are given.
     """
     from onnxopt.runtime.compare import Reference
+    from onnxopt.runtime.feeds import checked
 
     start = time.perf_counter()
     _require_runtime()
@@ -144,14 +147,15 @@ def compare(
         loaded, other = io.load(reference), io.load(candidate)
         _same_inputs(loaded, other)
         shapes.infer(loaded)
-        if data is None or isinstance(data, (str, Path)):
-            found = Reference.invent(reference, loaded, data=data)
+        path, feeds = _samples(data)
+        if feeds is None:
+            found = Reference.invent(reference, loaded, data=path)
         else:
-            found = Reference.of(reference, list(data))
+            found = Reference.of(reference, checked(feeds, loaded))
         verdict = found.judge(candidate, rtol=rtol, atol=atol, min_sqnr=min_sqnr)
         return CompareReport(
-            reference=_profile_of(loaded, reference),
-            candidate=_profile_of(other, candidate),
+            reference=_profile_of(loaded, reference, a),
+            candidate=_profile_of(other, candidate, b),
             verification=verdict,
             seconds=time.perf_counter() - start,
         )
@@ -178,6 +182,7 @@ def benchmark(
     paths = [models] if isinstance(models, (str, Path)) else list(models)
     for path in paths:
         io.load(path)
+    _check_providers(providers)
     return measuring.benchmark(
         paths,
         providers=providers,
@@ -202,6 +207,10 @@ def _on_disk(model: ModelLike) -> Iterator[Path]:
     if isinstance(model, (str, Path)):
         yield Path(model)
         return
+    if not isinstance(model, (onnx.ModelProto, ir.Model)):
+        raise OnnxOptError(
+            f"{type(model).__name__} is no model", "give a path, a ModelProto or an onnx_ir Model"
+        )
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
         path = Path(folder) / "model.onnx"
         io.save(model if isinstance(model, ir.Model) else io.from_proto(model), path)
@@ -227,12 +236,48 @@ def _same_inputs(a: ir.Model, b: ir.Model) -> None:
             )
 
 
-def _profile_of(model: ir.Model, path: Path) -> Profile:
+def _samples(data: Any) -> tuple[str | Path | None, Sequence[Mapping[str, Any]] | None]:
+    """Tell a path to samples from feeds; one feed alone will do."""
+    if data is None or isinstance(data, (str, Path)):
+        return data, None
+    if isinstance(data, Mapping):
+        return None, [data]
+    try:
+        feeds = list(data)
+    except TypeError:
+        feeds = [None]
+    if not all(isinstance(feed, Mapping) for feed in feeds):
+        raise OnnxOptError(
+            f"{type(data).__name__} is no kind of samples",
+            "give a path, or feeds: dicts of arrays by input name",
+        )
+    return None, feeds
+
+
+def _check_providers(names: Sequence[str]) -> None:
+    """Raise `ProviderError` for an unknown provider, or when none of those asked for is there."""
+    from onnxopt.errors import ProviderError
+    from onnxopt.runtime.providers import find_provider, is_known
+
+    faults = []
+    for name in names:
+        try:
+            find_provider(name)
+        except ProviderError as error:
+            if not is_known(name):
+                raise
+            faults.append(error)
+    if faults and len(faults) == len(names):
+        raise faults[0]
+
+
+def _profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:
     if not shapes.was_inferred(model):
         shapes.infer(model)
     source = io.source_of(model)
     size = source.file_bytes if source is not None else path.stat().st_size
-    return profile(model, path=str(path), sha256=io.sha256_of(path), file_bytes=size)
+    named = str(path) if isinstance(given, (str, Path)) else None
+    return profile(model, path=named, sha256=io.sha256_of(path), file_bytes=size)
 
 
 def _report(
@@ -293,14 +338,15 @@ def _remarks(model: ir.Model) -> Iterator[str]:
     strange = not_finite(model)
     if strange:
         yield (
-            f"{len(strange)} weights hold NaN or infinity and are kept as they are: "
+            f"{plural(len(strange), 'weight')} with NaN or infinity, kept as they are: "
             f"{', '.join(strange[:3])}{', …' if len(strange) > 3 else ''}"
         )
     unknown = {
         node.domain
         for graph, _ in facts.scopes(model)
         for node in graph
-        if node.domain not in _DOMAINS and (node.domain, node.op_type, "") not in model.functions
+        if node.domain not in (*_DOMAINS, io.KEPT)
+        and (node.domain, node.op_type, "") not in model.functions
     }
     if unknown:
         yield f"operators of unknown domains were left as they are: {', '.join(sorted(unknown))}"

@@ -22,6 +22,8 @@ class Target:
     domains: frozenset[str] = frozenset({""})
 
 
+_LARGEST_DIM = 2**31
+
 _CONTRIB = frozenset({"", "com.microsoft"})
 
 TARGETS: dict[str, Target] = {
@@ -74,6 +76,13 @@ class OptimizeConfig:
     max_growth: int = 4096
     measure_seconds: float = 20.0
 
+    def __post_init__(self) -> None:
+        for name, size in self.fix.items():
+            if not isinstance(size, int) or not 0 < size < _LARGEST_DIM:
+                raise OnnxOptError(
+                    f"dimension {name!r} cannot be fixed to {size!r}", "a size is 1 or more"
+                )
+
     def allows(self, name: str) -> bool:
         """Tell whether the pass or rule called `name` may run."""
         return name not in self.skip and (not self.only or name in self.only)
@@ -88,5 +97,6 @@ def parse_fix(texts: tuple[str, ...] | list[str]) -> dict[str, int]:
             raise OnnxOptError(
                 f"--fix {text!r} is not DIM=VALUE", "write --fix batch=1 or --fix input_ids:1=128"
             )
-        fixed[name.strip()] = int(value)
+        if fixed.setdefault(name.strip(), int(value)) != int(value):
+            raise OnnxOptError(f"--fix gives {name.strip()!r} two sizes", "give it one")
     return fixed

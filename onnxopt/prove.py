@@ -162,10 +162,12 @@ class Prover:
         """Return the original's outputs, computed on first use."""
         if self._reference is None:
             from onnxopt.runtime.compare import Reference
+            from onnxopt.runtime.feeds import checked
 
             self._tell("running the original", None)
             if self.feeds is not None:
-                self._reference = Reference.of(self.source, list(self.feeds))
+                fitting = checked(self.feeds, self._load().model)
+                self._reference = Reference.of(self.source, fitting)
             else:
                 self._reference = Reference.invent(
                     self.source,

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     multiple=True,
     metavar="N",
-    help="Threads inside an operator. May be repeated. Default: onnxruntime's own choice.",
+    help="Threads inside an operator. May be repeated. Default: the cores that may be used.",
 )
 @options.data
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.FiniteFloat(min=0, min_open=True),
     default=30.0,
     show_default=True,
     metavar="S",
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-slowdown",
-    type=click.FloatRange(min=0),
+    type=options.FiniteFloat(min=0),
     metavar="PCT",
     help="Fail (exit status 1) when a model is for certain more than PCT percent slower than the "
     "first one.",

@@ -14,20 +14,20 @@ from onnxopt.cli.output import Output
 @options.data
 @click.option(
     "--rtol",
-    type=click.FloatRange(min=0),
+    type=options.FiniteFloat(min=0),
     metavar="R",
     help="Allowed difference relative to each element of A.",
 )
 @click.option(
     "--atol",
-    type=click.FloatRange(min=0),
+    type=options.FiniteFloat(min=0),
     metavar="T",
     help="Allowed difference beside --rtol, in the output's own unit. Default of both: the noise "
     "that A shows against itself.",
 )
 @click.option(
     "--min-sqnr",
-    type=float,
+    type=options.FiniteFloat(),
     metavar="DB",
     help="Least signal to noise ratio of every output, in dB; for quantized models.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,18 @@ from onnxopt.cli.output import Output
 from onnxopt.config import TARGETS, find_target, parse_fix
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class FiniteFloat(click.FloatRange):
+    """A number in a range; NaN, which no range keeps out, and infinity are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 def _read_fix(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:

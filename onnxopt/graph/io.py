@@ -16,12 +16,14 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.mapped import MappedFile
 from onnxopt.graph.storage import convert, external
 from onnxopt.graph.storage.convert import to_proto
+from onnxopt.graph.storage.kept import KEY as KEPT
 from onnxopt.graph.storage.kept import node_to_proto
 from onnxopt.graph.storage.save import check_output, save
 from onnxopt.graph.storage.source import Source, remember, sha256_of, source_of
 from onnxopt.graph.storage.tensors import replace_tensors
 
 __all__ = [
+    "KEPT",
     "Source",
     "check_output",
     "files_of",

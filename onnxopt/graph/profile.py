@@ -14,6 +14,7 @@ from collections.abc import Callable
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.signature import spec_of
+from onnxopt.graph.storage.kept import KEY as KEPT
 from onnxopt.report import Profile
 
 
@@ -30,6 +31,8 @@ def profile(
             if value.const_value is not None:
                 tensors[id(value)] = value.const_value
         for node in graph:
+            if node.domain == KEPT:
+                continue  # stands for what onnx_ir cannot hold, and comes back on saving
             ops[f"{node.domain}::{node.op_type}" if node.domain else node.op_type] += 1
             if (cost := macs(node)) is not None:
                 costs[node.op_type] += cost

@@ -100,6 +100,8 @@ class Reference:
             return self
         self.engine, self.names = engine.name, engine.outputs
         self.feeds = feeds(engine.run)
+        if not self.feeds:
+            raise DataError("there are no samples to compare on", "give at least one feed")
         self._outputs, self._random = _run_all(engine, self.feeds)
         del engine
         self._measure_noise()
@@ -189,6 +191,13 @@ class Reference:
             if failure:
                 break
         outputs = () if failure else tuple(self._results(tallies))
+        if not failure and not any(tally.compared for tally in tallies):
+            return Comparison.unverified("no output held an element or a finite number to compare")
+        silent = [tally.name for tally in tallies if not tally.compared]
+        if silent and not failure:
+            names = ", ".join(map(repr, silent[:3]))
+            remark = f"nothing could be compared at {names}: empty, NaN or infinite in every run"
+            self.warnings = [*(w for w in self.warnings if w != remark), remark]
         wrong = [output for output in outputs if not output.passed]
         reason = failure or "; ".join(f"output {out.name!r} {out.reason}" for out in wrong[:3])
         return Comparison(

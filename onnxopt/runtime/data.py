@@ -174,7 +174,7 @@ def _from_function(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]
             yield f"{path}:{name}, sample {index}", _as_dict(feed, f"{path}:{name}")
     except DataError:
         raise
-    except Exception as error:  # whatever the user's code does wrong
+    except (Exception, SystemExit) as error:  # whatever the user's code does wrong
         raise DataError(
             f"{path}:{name} failed: {type(error).__name__}: {error}", "run it by itself first"
         ) from error

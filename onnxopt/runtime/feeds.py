@@ -19,10 +19,12 @@ from onnxopt.runtime.values import Turn, draw
 if TYPE_CHECKING:
     from onnxopt.graph._onnx_ir import ir
 
-__all__ = ["check_feed", "load_data", "make_batch", "make_feeds", "model_inputs"]
+__all__ = ["check_feed", "checked", "load_data", "make_batch", "make_feeds", "model_inputs"]
 
 _HINT = "give samples with --data PATH, or sizes with --fix DIM=VALUE"
 _VARIANTS = 4
+MOST_SAMPLES = 100
+"""Of the user's samples, so many are run: enough to compare two models by."""
 
 
 def make_feeds(
@@ -41,11 +43,12 @@ def make_feeds(
     those are kept with which it runs. Without `runs` the first guess is returned untried. The
     first feed has a batch of one; later ones differ in size where the model allows it, and in
     what is drawn. Invented feeds depend on the model and `seed` only. `count` defaults to three
-    invented feeds, or to all samples of `data`. Raises `DataError` naming the node that refused.
+    invented feeds, or to the first hundred samples of `data`. Raises `DataError` naming the node
+    that refused.
     """
     inputs = model_inputs(model)
     if data is not None:
-        return list(itertools.islice(load_data(data, inputs), count))
+        return list(itertools.islice(load_data(data, inputs), count or MOST_SAMPLES))
     inventor = _Inventor(model, inputs, runs, seed, dict(fix or {}), purpose)
     first, choice, attempt = inventor.first()
     turns = range(1, count or 3)
@@ -103,6 +106,12 @@ def _join(
                 f"the samples of input {spec.name!r} differ in shape: {error}", "leave out --batch"
             ) from error
     return joined
+
+
+def checked(feeds: Sequence[Mapping[str, Any]], model: ir.Model) -> list[dict[str, Any]]:
+    """Return feeds as the model's inputs want them; raise `DataError` where one does not fit."""
+    inputs = model_inputs(model)
+    return [check_feed(feed, inputs, f"sample {i}") for i, feed in enumerate(feeds)]
 
 
 class _Inventor:

@@ -64,6 +64,7 @@ class Tally:
         self.largest = largest
         self.max_abs = self.max_rel = 0.0
         self.share_differing = 0.0
+        self.compared = 0  # elements that say something: finite numbers, strings, truth values
         self.worst_index: tuple[int, ...] = ()
         self.tolerance = 0.0
         self.reason = ""
@@ -89,6 +90,7 @@ class Tally:
         atol, rtol = self._tolerance(a.dtype, scale)
         a, b = _wide(a), _wide(b)
         both = np.isfinite(a) & np.isfinite(b)
+        self.compared += int(np.count_nonzero(both))
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         self._see_share(~both & ~same, where, "NaN or infinity does not match")
         a, b = np.where(both, a, 0), np.where(both, b, 0)
@@ -131,6 +133,7 @@ class Tally:
     def _see_exact(self, a: np.ndarray, b: np.ndarray, where: str) -> None:
         if a.size == 0:
             return
+        self.compared += a.size
         differs = np.asarray(a != b, bool)
         self._see_share(differs, where, f"{int(differs.sum())} of {a.size} elements differ")
         if a.dtype.kind in "OUS":

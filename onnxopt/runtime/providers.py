@@ -110,6 +110,11 @@ def find_provider(name: str) -> Provider:
     return provider
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a provider of that name exists, in the installed onnxruntime or another."""
+    return _by_name(name, import_onnxruntime().get_available_providers()) is not None
+
+
 def _by_name(name: str, available: list[str]) -> Provider | None:
     wanted = name.lower()
     for provider in (*PROVIDERS.values(), *map(_unnamed, available)):

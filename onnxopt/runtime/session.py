@@ -290,7 +290,10 @@ def _session_error(model: Path | str | bytes, error: Exception) -> SessionError:
             "try a newer onnxruntime, or an onnxruntime build that has this operator",
             unsupported=True,
         )
-    return SessionError(f"onnxruntime cannot load {name}: {reason}")
+    return SessionError(
+        f"onnxruntime cannot load {name}: {reason}",
+        "export the model again; check-model, of the onnx package, says what is wrong",
+    )
 
 
 def _name(model: Path | str | bytes) -> str:

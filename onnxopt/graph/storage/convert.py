@@ -28,6 +28,7 @@ def to_model(proto: onnx.ModelProto) -> ir.Model:
         model.graph.meta[kept.TYPES] = model.meta[kept.TYPES] = kept.types(model)
     if not in_order:
         _sort(model)
+    _tell_apart(model)
     return model
 
 
@@ -49,6 +50,21 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
             ) from error
         kept.put_back(proto, model)
     return proto
+
+
+def _tell_apart(model: ir.Model) -> None:
+    """Give nodes of one name different ones: onnxruntime refuses a graph with two of a name."""
+    for graph in model.graphs():
+        seen: set[str] = set()
+        for node in graph:
+            name, number = node.name, 0
+            while name and name in seen:
+                number += 1
+                name = f"{node.name}_{number}"
+            if name:
+                seen.add(name)
+                if number:
+                    node.name = name
 
 
 def root_cause(error: BaseException) -> BaseException:

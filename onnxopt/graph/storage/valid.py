@@ -183,6 +183,8 @@ class _Scopes:
         self.declared.pop()
 
     def _node(self, node: onnx.NodeProto, known: set[str]) -> None:
+        if type(node.op_type) is not str or type(node.domain) is not str:
+            raise ModelError(f"the operator {node.op_type!r} is not UTF-8", _EXPORT_AGAIN)
         for name in node.input:
             if name not in known and name:
                 self._find(name, node)
@@ -203,6 +205,12 @@ class _Scopes:
                     check_tensor(tensor, _title(node))
             elif kind == _GRAPH and not attribute.ref_attr_name:
                 self.graph(attribute.g)
+                if node.op_type == "If" and len(attribute.g.output) != len(node.output):
+                    raise ModelError(
+                        f"a branch of {_title(node)} has {len(attribute.g.output)} outputs"
+                        f" instead of {len(node.output)}",
+                        _EXPORT_AGAIN,
+                    )
             elif kind == _GRAPHS:
                 for graph in attribute.graphs:
                     self.graph(graph)
