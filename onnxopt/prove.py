@@ -162,9 +162,12 @@ class Prover:
         """Return the original's outputs, computed on first use."""
         if self._reference is None:
             from onnxopt.runtime.compare import Reference
+            from onnxopt.runtime.crash import crash_on_loading
             from onnxopt.runtime.feeds import checked
 
             self._tell("running the original", None)
+            if crash := crash_on_loading(self.source):
+                raise DataError(crash, "another version of onnxruntime may do better")
             if self.feeds is not None:
                 fitting = checked(self.feeds, self._load().model)
                 self._reference = Reference.of(self.source, fitting)
@@ -180,9 +183,22 @@ class Prover:
 
     def judge(self, candidate: Candidate) -> Comparison:
         """Hold a candidate against the original on the same feeds."""
+        from onnxopt.runtime.crash import crash_on_loading
+
         self._write(candidate)
+        assert candidate.path is not None
+        reference = self.reference()
         self._tell("verifying", None)
-        found: Comparison = self.reference().judge(candidate.path)
+        if not reference.unverified and (crash := crash_on_loading(candidate.path)):
+            return Comparison(
+                passed=False,
+                verified=True,
+                noise_floor=reference.noise_floor,
+                outputs=(),
+                feeds=len(reference.feeds),
+                reason=crash,
+            )
+        found: Comparison = reference.judge(candidate.path)
         return found
 
     def _write(self, candidate: Candidate) -> None:

@@ -107,6 +107,48 @@ def test_pass_that_crashes_is_left_out(model, monkeypatch, tmp_path):
     assert report.verification.passed
 
 
+def crash_with(operator):
+    """Stand in for an onnxruntime that dies on an operator."""
+
+    def crash_on_loading(path):
+        ops = {n.op_type for n in onnx.load(path).graph.node}
+        return "onnxruntime crashes (SIGSEGV)" if operator in ops else ""
+
+    return crash_on_loading
+
+
+def test_candidate_that_crashes_onnxruntime_is_mended(model, with_rules, monkeypatch, tmp_path):
+    from onnxopt.runtime import crash
+
+    def power(new, x):
+        return new.Pow(np.float32(np.e), x)
+
+    with_rules(replace(replace_exp_wrongly, build=power, name="respell_exp"))
+    monkeypatch.setattr(crash, "crash_on_loading", crash_with("Pow"))
+    report = onnxopt.optimize(model, tmp_path / "out.onnx", measure=False)
+    assert report
+    assert "respell_exp" in report.dropped
+    assert "SIGSEGV" in report.dropped["respell_exp"]
+
+
+def test_original_that_crashes_onnxruntime_is_not_verified(model, monkeypatch, tmp_path):
+    from onnxopt.runtime import crash
+
+    monkeypatch.setattr(crash, "crash_on_loading", crash_with("Exp"))
+    report = onnxopt.optimize(model, tmp_path / "out.onnx")
+    assert not report.verification.verified
+    assert "SIGSEGV" in report.verification.reason
+
+
+def test_crash_is_told_from_an_exception(model, monkeypatch, tmp_path):
+    from onnxopt.runtime import crash
+
+    assert crash.crash_on_loading(model) == ""
+    assert crash.crash_on_loading(tmp_path / "missing.onnx") == ""
+    monkeypatch.setattr(crash, "_LOAD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    assert "SIGSEGV" in crash.crash_on_loading(model)
+
+
 def fake_measure(slow_unit):
     """Stand in for the clock: a candidate with `slow_unit` in it is slower."""
 
