@@ -163,9 +163,9 @@ def growth() -> str:
     results = read("growth")
     tools = list(results["tools"])
     rows = []
-    for cells in results["models"].values():
+    for size, cells in results["models"].items():
         beyond = cells.get("onnxopt portable", {}).get("seconds_beyond")
-        row = [str(cells["nodes"]), "–" if beyond is None else f"{beyond:.2f}"]
+        row = [size, "–" if beyond is None else f"{beyond:.2f}"]
         for tool in tools:
             cell = cells.get(tool)
             row.append("–" if cell is None else cell["error"] or f"{cell['median_seconds']:.2f}")
