@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -56,6 +55,8 @@ def plural(count: int, noun: str) -> str:
 
 def near_matches(word: str, known: Iterable[str]) -> str:
     """Return a hint that names what `word` may have been meant to be, or all that is known."""
+    import difflib
+
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return "did you mean " + " or ".join(near) + "?" if near else "known are: " + ", ".join(known)

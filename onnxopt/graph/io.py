@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +113,7 @@ def _blaming(name: str) -> Iterator[None]:
 
 
 def _build(file: MappedFile, path: str | None) -> tuple[ir.Model, external.Files]:
-    files = external.Files(file, uuid.uuid4().hex, path)
+    files = external.Files(file, os.urandom(16).hex(), path)
     try:
         model = convert.to_model(external.parse(file, files.token))
         replace_tensors(model, lambda tensor, _: files.settle(tensor), [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,9 @@ def find(model: str, location: str, tensor: str) -> str:
 
 def locations(path: Path) -> set[str]:
     """Return where the model in a file says that its external data lies; nothing if it is none."""
-    token = uuid.uuid4().hex  # a location that no file has: that of what lies in the model itself
+    token = os.urandom(
+        16
+    ).hex()  # a location that no file has: that of what lies in the model itself
     try:
         proto = parse(MappedFile(str(path)), token)
     except (OSError, ValueError, ModelError, DecodeError):

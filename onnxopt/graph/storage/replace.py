@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +95,7 @@ def abandoned(owner: Path) -> list[Path]:
 
 
 def _name(owner: Path) -> Path:
-    return owner.with_name(f".{owner.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    return owner.with_name(f".{owner.name}.{os.urandom(4).hex()}{_SUFFIX}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,8 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -102,7 +100,7 @@ class _Layout:
 
     data_name: str = ""
     attributes: bool = False
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    token: str = field(default_factory=lambda: os.urandom(16).hex())
     embedded: list[Any] = field(default_factory=list)
     external: dict[Any, tuple[Any, int]] = field(default_factory=dict)
     end: int = 0
@@ -250,7 +248,7 @@ def _own_data(target: Path) -> set[str]:
 def _free_name(target: Path) -> str:
     plain = target.with_name(f"{target.name}.data")
     taken = plain.exists() or plain.is_symlink()
-    return f"{target.name}.{secrets.token_hex(4)}.data" if taken else plain.name
+    return f"{target.name}.{os.urandom(4).hex()}.data" if taken else plain.name
 
 
 def _clear_away(target: Path) -> None:
