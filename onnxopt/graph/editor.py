@@ -339,7 +339,11 @@ class Editor:
 def constant_value(content: np.ndarray[Any, Any] | ir.TensorProtocol) -> ir.Value:
     """Make a nameless value that holds a constant and belongs to no graph yet."""
     if isinstance(content, np.ndarray):
-        held: ir.TensorProtocol = ir.tensor(np.require(content, requirements=["C"]))
+        whole = np.require(content, requirements=["C"])
+        # ir.tensor looks at its argument from all sides first: for strings only that is wanted.
+        held: ir.TensorProtocol = (
+            ir.tensor(whole) if whole.dtype.kind in "OSU" else ir.Tensor(whole)
+        )
     else:
         held = content
     value = ir.Value(name=None, const_value=held)

@@ -17,6 +17,9 @@ from onnxopt.graph._onnx_ir import ir
 
 Dim = int | str | None
 
+NO_TENSORS = (ir.SequenceType, ir.OptionalType)
+"""Types of values that are no tensors, compared by identity: isinstance is slow on protocols."""
+
 UNKNOWN_NAMES = frozenset({"", "?", "*", "-1", "None", "none", "unknown", "dynamic"})
 """What exporters write for a dimension that they do not know: no name, two of them may differ."""
 
@@ -130,7 +133,7 @@ def dtype(value: ir.Value | None) -> ir.DataType | None:
     """Return the element type, or None where it is not known or the value is no tensor."""
     if value is None:
         return None
-    if isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
+    if type(value.type) in NO_TENSORS:
         return None
     if value.dtype is not None:
         return value.dtype

@@ -171,7 +171,7 @@ def _invented(dim: facts.Dim) -> bool:
 
 
 def _unknown(value: ir.Value) -> bool:
-    if not value.name or isinstance(value.type, (ir.SequenceType, ir.OptionalType)):
+    if not value.name or type(value.type) in facts.NO_TENSORS:
         return False
     dims = facts.shape(value)
     if dims is None or value.type is None:
