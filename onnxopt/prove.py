@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -219,23 +219,17 @@ class Prover:
             proof.warnings.append(proof.verification.reason)
             return
 
-        def passes(without: frozenset[str]) -> tuple[bool, Candidate, str]:
+        def attempt(without: frozenset[str]) -> tuple[Candidate, Comparison]:
             candidate = self.make(without)
-            found = self.judge(candidate)
-            if found.passed:
-                proof.verification = found
-            return found.passed, candidate, found.reason
+            return candidate, self.judge(candidate)
 
-        reason = proof.verification.reason
         while not proof.verification.passed and len(proof.dropped) < _MOST_CULPRITS:
             units = [u for u in proof.candidate.transformation.units() if u not in proof.dropped]
-            guilty = find_guilty(units, frozenset(proof.dropped), lambda w: passes(w)[0])
+            guilty = find_guilty(units, frozenset(proof.dropped), lambda w: attempt(w)[1].passed)
             if guilty is None:
                 break
-            proof.dropped[guilty] = f"its result differs: {reason}"
-            passed, proof.candidate, reason = passes(frozenset(proof.dropped))
-            if not passed:
-                proof.verification = replace(proof.verification, passed=False, reason=reason)
+            proof.dropped[guilty] = f"its result differs: {proof.verification.reason}"
+            proof.candidate, proof.verification = attempt(frozenset(proof.dropped))
 
     def _measure(self, proof: Proof) -> None:
         changed = bool(proof.candidate.transformation.steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
@@ -35,16 +34,6 @@ def human_seconds(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:.2f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-
-
-def parse_bytes(text: str) -> int:
-    """Read `1G`, `512M`, `64 KB` or a plain number of bytes; raise `ValueError` for the rest."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*", text)
-    if found is None:
-        raise ValueError(f"{text!r} is no size: write 512M or 1G")
-    number, letter, binary = found.groups()
-    base = 1024 if binary else 1000
-    return int(float(number) * base ** " kmgt".index(letter.lower() or " "))
 
 
 def plural(count: int, noun: str) -> str:
