@@ -15,6 +15,15 @@ from tests.passes.graphs import info
 BOOL = TensorProto.BOOL
 INT64 = TensorProto.INT64
 
+X = np.array([-1, 2, -3], np.float32)
+K = np.array([4, 5, 6], np.float32)
+CONDITION = info("c", [], BOOL)
+EITHER = [{"x": X, "c": np.array(flag)} for flag in (True, False)]
+
+
+def initializers(proto):
+    return [tensor.name for tensor in proto.graph.initializer]
+
 
 def graph(nodes, outputs, inputs=(), constants=None, shape=(3,)):
     """Make a nested graph; outputs are names, or infos where the shape differs."""

@@ -9,23 +9,18 @@ from onnxopt.testing import operators, run
 from tests.passes.graphs import CONFIG, apply, info, model_of, node, ops
 from tests.passes.nested import (
     BOOL,
+    CONDITION,
+    EITHER,
     INT64,
+    K,
+    X,
     assert_exact,
     branch,
     graph,
+    initializers,
     model,
     values,
 )
-
-X = np.array([-1, 2, -3], np.float32)
-K = np.array([4, 5, 6], np.float32)
-CONDITION = info("c", [], BOOL)
-EITHER = [{"x": X, "c": np.array(flag)} for flag in (True, False)]
-
-
-def initializers(proto):
-    return [tensor.name for tensor in proto.graph.initializer]
-
 
 # nodes and initializers
 

@@ -9,22 +9,17 @@ from onnxopt.testing import operators
 from tests.passes.graphs import CONFIG, info, node, ops
 from tests.passes.nested import (
     BOOL,
+    CONDITION,
+    EITHER,
+    K,
     assert_exact,
     branch,
     graph,
+    initializers,
     model,
     signature,
     values,
 )
-
-X = np.array([-1, 2, -3], np.float32)
-K = np.array([4, 5, 6], np.float32)
-CONDITION = info("c", [], BOOL)
-EITHER = [{"x": X, "c": np.array(flag)} for flag in (True, False)]
-
-
-def initializers(proto):
-    return [tensor.name for tensor in proto.graph.initializer]
 
 
 def shared(proto):
