@@ -1,0 +1,1 @@
+"""Rules on where elements stand: transposes, reshapes, slices, concats, gathers, reductions."""

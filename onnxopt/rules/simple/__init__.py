@@ -1,0 +1,1 @@
+"""Rules on single values: identities, casts, signs, clamps, powers, constants in sequence."""
