@@ -217,13 +217,15 @@ class _Run:
 
     @functools.cached_property
     def rules(self) -> list[Rule]:
-        only = {name for name in self.config.only if name in rules.names()}
+        config = self.config
+        only = {name for name in config.only if name in rules.names()}
         return [
             rule
             for rule in rules.load()
             if rule.name not in self.without
-            and rule.name not in self.config.skip
-            and (not self.config.only or FUSE in self.config.only or rule.name in only)
+            and rule.name not in config.skip
+            and (not config.only or FUSE in config.only or rule.name in only)
+            and (config.measure or config.target.name not in rule.unsure or rule.name in only)
         ]
 
     def raise_opset(self, editor: Editor, config: OptimizeConfig) -> Counter[str]:

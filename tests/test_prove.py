@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import onnxopt
 from onnxopt import prove, rules
+from onnxopt.config import find_target
 from onnxopt.report import Difference
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import rule
@@ -107,6 +108,26 @@ def test_pass_that_crashes_is_left_out(model, monkeypatch, tmp_path):
     assert report.verification.passed
 
 
+def respell_exp(new, x):
+    return new.Pow(np.float32(np.e), x)
+
+
+RESPELLS = replace(replace_exp_wrongly, build=respell_exp, name="respell_exp")
+
+
+def test_doubtful_rule_is_used_only_where_it_is_measured_or_asked_for(model, with_rules):
+    with_rules(replace(RESPELLS, unsure=frozenset({"cpu"})))
+
+    def respelled(target, **options):
+        config = prove.OptimizeConfig(target=find_target(target), **options)
+        return "respell_exp" in prove.Prover(model, config).make().transformation.units()
+
+    assert respelled("cpu")
+    assert not respelled("cpu", measure=False)
+    assert respelled("cpu", measure=False, only=("respell_exp",))
+    assert respelled("cuda", measure=False)
+
+
 def crash_with(operator):
     """Stand in for an onnxruntime that dies on an operator."""
 
@@ -120,10 +141,7 @@ def crash_with(operator):
 def test_candidate_that_crashes_onnxruntime_is_mended(model, with_rules, monkeypatch, tmp_path):
     from onnxopt.runtime import crash
 
-    def power(new, x):
-        return new.Pow(np.float32(np.e), x)
-
-    with_rules(replace(replace_exp_wrongly, build=power, name="respell_exp"))
+    with_rules(RESPELLS)
     monkeypatch.setattr(crash, "crash_on_loading", crash_with("Pow"))
     report = onnxopt.optimize(model, tmp_path / "out.onnx", measure=False)
     assert report

@@ -23,8 +23,10 @@ def command(*, output: Output) -> int:
 
     entries = [_entry("pass", name, summary) for name, summary in pipeline.pass_names().items()]
     entries += [
-        _entry("rule", rule.name, rule.summary, sorted(rule.targets), rule.since)
-        for rule in rules.load()
+        _entry(
+            "rule", each.name, each.summary, sorted(each.targets), sorted(each.unsure), each.since
+        )
+        for each in rules.load()
     ]
     from onnxopt.render.terminal import listings
 
@@ -36,12 +38,18 @@ def command(*, output: Output) -> int:
 
 
 def _entry(
-    kind: str, name: str, summary: str, targets: Sequence[str] = (), since: int | None = None
+    kind: str,
+    name: str,
+    summary: str,
+    targets: Sequence[str] = (),
+    unsure: Sequence[str] = (),
+    since: int | None = None,
 ) -> dict[str, Any]:
     return {
         "name": name,
         "kind": kind,
         "summary": summary,
         "targets": list(targets),
+        "unsure": list(unsure),
         "since": since,
     }

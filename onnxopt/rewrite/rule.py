@@ -42,9 +42,11 @@ class Rule:
     """One rewrite: `pattern` becomes what `build` returns.
 
     `since` and `until` bound the standard operator set (both inclusive). `targets` names the
-    targets it is meant for; empty means all. `also` names bound inner nodes that other nodes may
-    read: `build` then returns a replacement for their first output too, in that order, after
-    those of the root. `summary` is the first line of the build function's docstring.
+    targets it is meant for; empty means all. `unsure` names those of them on which it pays only
+    for some models: there it is used where the result is measured, and only then. `also` names
+    bound inner nodes that other nodes may read: `build` then returns a replacement for their
+    first output too, in that order, after those of the root. `summary` is the first line of the
+    build function's docstring.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Rule:
     since: int = 1
     until: int | None = None
     targets: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
     also: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
     summary: str = ""
@@ -81,6 +84,7 @@ def rule(
     since: int = 1,
     until: int | None = None,
     targets: tuple[str, ...] = (),
+    unsure: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Rule]:
     """Make a rule of a build function; parameters that the pattern does not bind are an error."""
@@ -91,8 +95,10 @@ def rule(
         unknown = {*wants, *also} - pattern.names()
         if unknown:
             raise TypeError(f"rule {name}: its pattern binds no {', '.join(sorted(unknown))}")
-        if unknown := set(targets) - set(TARGETS):
+        if unknown := {*targets, *unsure} - set(TARGETS):
             raise TypeError(f"rule {name}: no target is called {', '.join(sorted(unknown))}")
+        if targets and (unknown := set(unsure) - set(targets)):
+            raise TypeError(f"rule {name}: it is not for {', '.join(sorted(unknown))} at all")
         if pattern.roots is None:
             raise TypeError(f"rule {name}: its root has to be an operator")
         summary = (inspect.getdoc(build) or "").split("\n", 1)[0]
@@ -105,6 +111,7 @@ def rule(
             since=since,
             until=until,
             targets=frozenset(targets),
+            unsure=frozenset(unsure),
             also=also,
             wants=wants,
             summary=summary,

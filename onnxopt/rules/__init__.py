@@ -142,3 +142,9 @@ def load() -> tuple[Rule, ...]:
 def names() -> tuple[str, ...]:
     """Return the names of all rules without importing any."""
     return tuple(line.rsplit(".", 1)[1] for line in TABLE)
+
+
+@functools.cache
+def rooms() -> dict[str, str]:
+    """Return the folder that each rule lives in: what belongs together is measured together."""
+    return {line.rsplit(".", 1)[1]: line.split(".", 1)[0] for line in TABLE}

@@ -32,7 +32,7 @@ def test_every_key_is_documented_in_order(data):
 
 def test_lists_of_providers_and_rules_are_documented():
     assert documented("providers") == [f.name for f in dataclasses.fields(ProviderStatus)]
-    assert documented("rules") == ["name", "kind", "summary", "targets", "since"]
+    assert documented("rules") == ["name", "kind", "summary", "targets", "unsure", "since"]
 
 
 def test_every_schema_is_named(optimized, compared, inspected, benchmarked):

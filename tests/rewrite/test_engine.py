@@ -231,6 +231,10 @@ def test_parameters_are_checked_against_the_pattern_at_import():
         def wrong(new, x, w):
             """Wants what the pattern does not bind."""
 
+    for given in ({"targets": ("gpu",)}, {"targets": ("cuda",), "unsure": ("cpu",)}):
+        with pytest.raises(TypeError, match=r"target is called gpu|not for cpu at all"):
+            rule(op.Relu(var("x")), **given)(lambda new, x: None)
+
 
 def test_rule_fires_in_every_branch_and_reads_what_it_captured():
     branch = helper.make_graph(

@@ -33,6 +33,8 @@ def rules(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
             row(passes, (entry["name"], entry["summary"]))
         else:
             targets = f" ({', '.join(entry['targets'])} only)" if entry["targets"] else ""
+            if entry["unsure"]:
+                targets += f" (on {', '.join(entry['unsure'])} only if measured to pay)"
             since = f"{entry['since']}+" if entry["since"] > 1 else ""
             row(fusions, (entry["name"], since, entry["summary"] + targets))
     return Group(section("Passes", passes), section("Rules", fusions))
