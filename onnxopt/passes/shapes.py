@@ -1,9 +1,7 @@
 """Shape inference that keeps named dimensions, without moving the weights.
 
-onnx infers in C++ on a serialized model. Weights go there as declarations without content, so that
-neither size nor the 2 GB limit matters; small constants go with their content, because Reshape and
-its like need it. What comes back is only read for what was not known: an operator that onnx does
-not know costs its own outputs' shapes, nothing else.
+onnx infers in C++ on what `declared` writes down. What comes back is only read for what was not
+known: an operator that onnx does not know costs its own outputs' shapes, nothing else.
 
 onnx invents names (`unk__3`) for dimensions that it cannot tell but knows to be equal. They are
 good within one run only, so each run marks its own; where a later run knows better, it wins.
@@ -13,24 +11,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx
 
 from onnxopt.config import OptimizeConfig
-from onnxopt.graph import facts, io
+from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
+from onnxopt.passes.declared import INVENTED, declare, invented
 
 NAME = "shapes"
 SUMMARY = "Infers types and shapes; named dimensions keep their names"
 
-INVENTED = "unknown "
-"""How the names begin that inference has invented; they are never written to a file."""
-
 _RUNS = "onnxopt.shapes.runs"
-_SMALL = 1024  # elements: a constant up to this size may say what a shape is
 
 
 def run(editor: Editor, config: OptimizeConfig) -> Counter[str]:  # noqa: ARG001
@@ -47,16 +42,16 @@ def infer(model: ir.Model) -> int:
     if not any(_unknown(value) for graph, _ in facts.scopes(model) for value in _made_in(graph)):
         return 0
     try:
-        declared = declaration(model)
+        declared = declare(model)
         inferred = onnx.shape_inference.infer_shapes(
-            declared, check_type=False, strict_mode=False, data_prop=True
+            declared.proto, check_type=False, strict_mode=False, data_prop=True
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         logging.getLogger(__name__).info("shape inference failed: %s", error)
         return 0
     run = model.meta[_RUNS] = model.meta.get(_RUNS, 0) + 1
-    merger = _Merger(f"{INVENTED}{run}:", _names_in(declared.graph))
-    gained = merger.merge(model.graph, inferred.graph)
+    merger = _Merger(f"{INVENTED}{run}:", declared.names(), declared.flattened)
+    gained = merger.merge(model.graph, _Inferred.of(inferred.graph))
     return gained + sum(_refine(node) for graph, _ in facts.scopes(model) for node in graph)
 
 
@@ -89,8 +84,8 @@ def forget(model: ir.Model, *, everything: bool) -> None:
             dims = facts.shape(value)
             if everything and _inner(value):
                 value.shape = None
-            elif dims is not None and any(map(_invented, dims)):
-                value.shape = ir.Shape([None if _invented(dim) else dim for dim in dims])
+            elif dims is not None and any(map(invented, dims)):
+                value.shape = ir.Shape([None if invented(dim) else dim for dim in dims])
             if everything and _inner(value) and isinstance(value.type, ir.TensorType):
                 value.type = None
 
@@ -99,75 +94,9 @@ def _inner(value: ir.Value) -> bool:
     return value.producer() is not None and not value.is_graph_output()
 
 
-def declaration(model: ir.Model) -> onnx.ModelProto:
-    """Serialize a model without the content of its large weights, which become inputs."""
-    proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
-    for domain, version in model.opset_imports.items():
-        proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
-    graph = proto.graph
-    graph.name = model.graph.name or "graph"
-    for value in model.graph.inputs:
-        ir.serde.serialize_value_into(graph.input.add(), value)
-    for value in model.graph.initializers.values():
-        _declare_initializer(graph, value)
-    for node in model.graph:
-        if not _declare_constant(graph, node):
-            io.node_to_proto(node, graph.node.add())
-        for value in node.outputs:
-            if value.type is not None and value.name and not value.is_graph_output():
-                ir.serde.serialize_value_into(graph.value_info.add(), value)
-    for value in model.graph.outputs:
-        ir.serde.serialize_value_into(graph.output.add(), value)
-    for function in model.functions.values():
-        ir.serde.serialize_function_into(proto.functions.add(), function)
-    for info in graph.output:
-        # The names on outputs are no proof: authors give an output of 3·N rows the name N too.
-        for dim in info.type.tensor_type.shape.dim:
-            dim.ClearField("dim_param")
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        for dim in info.type.tensor_type.shape.dim:
-            # onnx takes two dimensions called '?' for equal; their author meant 'not known'.
-            nameless = dim.dim_param in facts.UNKNOWN_NAMES or _invented(dim.dim_param)
-            if (dim.HasField("dim_param") and nameless) or dim.dim_value < 0:
-                dim.Clear()
-    return proto
-
-
-def _declare_constant(graph: onnx.GraphProto, node: ir.Node) -> bool:
-    """Let a large Constant node be an Identity of an input: its content does not travel."""
-    held = facts.tensor(node.outputs[0]) if node.op_type == "Constant" else None
-    if held is None or held.size <= _SMALL:
-        return False
-    output = node.outputs[0].name or ""
-    content = f"content of {output}"
-    graph.node.add(op_type="Identity", input=[content], output=[output])
-    graph.input.append(
-        onnx.helper.make_tensor_value_info(content, int(held.dtype), held.shape.numpy())
-    )
-    return True
-
-
-def _declare_initializer(graph: onnx.GraphProto, value: ir.Value) -> None:
-    held = value.const_value
-    if held is None:
-        return
-    if held.size <= _SMALL:
-        ir.serde.serialize_tensor_into(graph.initializer.add(), held)
-        graph.initializer[-1].name = value.name or ""
-    elif not value.is_graph_input():
-        declared = onnx.helper.make_tensor_value_info(
-            value.name or "", int(held.dtype), held.shape.numpy()
-        )
-        graph.input.append(declared)
-
-
 def _made_in(graph: ir.Graph) -> Iterator[ir.Value]:
     for node in graph:
         yield from node.outputs
-
-
-def _invented(dim: facts.Dim) -> bool:
-    return isinstance(dim, str) and dim.startswith(INVENTED)
 
 
 def _unknown(value: ir.Value) -> bool:
@@ -176,12 +105,34 @@ def _unknown(value: ir.Value) -> bool:
     dims = facts.shape(value)
     if dims is None or value.type is None:
         return True
-    return any(dim is None or _invented(dim) for dim in dims)
+    return any(dim is None or invented(dim) for dim in dims)
 
 
-def _names_in(graph: onnx.GraphProto) -> set[str]:
-    infos = (*graph.input, *graph.value_info, *graph.output)
-    return {dim.dim_param for info in infos for dim in info.type.tensor_type.shape.dim}
+@dataclass(frozen=True)
+class _Inferred:
+    """What a run says about one graph: descriptions by name, nodes with graphs by first output."""
+
+    infos: dict[str, onnx.ValueInfoProto]
+    holders: dict[str, onnx.NodeProto]
+
+    @classmethod
+    def of(cls, graph: onnx.GraphProto) -> _Inferred:
+        infos = {info.name: info for info in (*graph.value_info, *graph.output)}
+        holders = {
+            _first(node.output): node
+            for node in graph.node
+            if any(attr.HasField("g") for attr in node.attribute)
+        }
+        return cls(infos, holders)
+
+    def within(self, node: ir.Node) -> list[onnx.GraphProto]:
+        """Return the graphs that a node holds."""
+        holder = self.holders.get(_first(value.name for value in node.outputs))
+        return [] if holder is None else [attr.g for attr in holder.attribute if attr.HasField("g")]
+
+
+def _first(names: Iterable[str | None]) -> str:
+    return next((name for name in names if name), "")
 
 
 @dataclass(frozen=True)
@@ -190,20 +141,23 @@ class _Merger:
 
     mark: str
     declared: set[str]
+    flattened: set[ir.Node]
 
-    def merge(self, graph: ir.Graph, inferred: onnx.GraphProto) -> int:
+    def merge(self, graph: ir.Graph, inferred: _Inferred) -> int:
         """Take over what was inferred about one graph and the graphs nested in its nodes."""
-        known = {info.name: info for info in (*inferred.value_info, *inferred.output)}
         gained = 0
-        for node, proto in zip(graph, inferred.node, strict=True):
+        for node in graph:
             for value in node.outputs:
-                info = known.get(value.name or "")
+                info = inferred.infos.get(value.name or "")
                 if info is not None and _unknown(value):
                     gained += self.learn(value, info)
             if node.attributes:
-                protos = [attr.g for attr in proto.attribute if attr.HasField("g")]
-                for nested, nested_proto in zip(facts.nested_graphs(node), protos, strict=False):
-                    gained += self.merge(nested, nested_proto)
+                nested = facts.nested_graphs(node)
+                if node in self.flattened:
+                    gained += sum(self.merge(inner, inferred) for inner in nested)
+                    continue
+                for inner, proto in zip(nested, inferred.within(node), strict=False):
+                    gained += self.merge(inner, _Inferred.of(proto))
         return gained
 
     def learn(self, value: ir.Value, info: onnx.ValueInfoProto) -> bool:
@@ -235,7 +189,7 @@ class _Merger:
 def _better(old: facts.Dim, new: facts.Dim) -> facts.Dim:
     if isinstance(old, int) or new in (None, ""):
         return old
-    return new if old is None or _invented(old) else old
+    return new if old is None or invented(old) else old
 
 
 def _refine(node: ir.Node) -> bool:

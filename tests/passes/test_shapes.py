@@ -4,6 +4,7 @@ from onnx import TensorProto, helper
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.passes import shapes
+from onnxopt.passes.declared import declare
 from tests.passes.graphs import info, model_of, node
 
 
@@ -87,3 +88,59 @@ def test_invented_names_of_two_runs_are_never_taken_for_equal():
     assert first != last
     shapes.forget(model, everything=False)
     assert facts.shape(model.graph.node("node_a").outputs[0]) == (1, None)
+
+
+def choice(then_branch, else_branch, then_output="t", else_output="e"):
+    """Return a model of an If whose branches, lists of nodes, read x of shape [N, 4]."""
+    branches = {
+        "then_branch": helper.make_graph(then_branch, "then", [], [info(then_output, None)]),
+        "else_branch": helper.make_graph(else_branch, "else", [], [info(else_output, None)]),
+    }
+    nodes = [node("If", ["k"], "chosen", **branches), node("Relu", ["chosen"], "y")]
+    given = [info("x", ["N", 4]), info("k", [], TensorProto.BOOL)]
+    return model_of(nodes, given, [info("y", None)], {"w": np.zeros((4, 9), np.float32)})
+
+
+def test_an_if_gives_what_its_branches_have_in_common():
+    model = choice([node("Neg", ["x"], "t")], [node("MatMul", ["x", "w"], "e")])
+    found = inferred(model)
+    assert found["t"] == ("N", 4)
+    assert found["e"] == ("N", 9)
+    assert found["chosen"][0] == "N"
+    assert not isinstance(found["chosen"][1], int)
+
+
+def test_branches_of_different_rank_say_nothing_of_their_if():
+    found = inferred(choice([node("Neg", ["x"], "t")], [node("Size", ["w"], "e")]))
+    assert found["t"] == ("N", 4)
+    assert found["chosen"] is None
+
+
+def test_branches_that_use_the_same_names_are_not_mistaken_for_each_other():
+    then_branch = [node("Neg", ["x"], "inner"), node("Relu", ["inner"], "t")]
+    else_branch = [node("MatMul", ["x", "w"], "inner"), node("Relu", ["inner"], "e")]
+    model = ir.serde.deserialize_model(choice(then_branch, else_branch))
+    shapes.infer(model)
+    graphs = {graph.name: graph for graph in model.graphs()}
+    assert facts.shape(graphs["then"][0].outputs[0]) == ("N", 4)
+    assert facts.shape(graphs["else"][0].outputs[0]) == ("N", 9)
+
+
+def test_a_branch_that_hands_on_a_value_from_outside():
+    model = choice([], [node("Neg", ["x"], "e")], then_output="x")
+    assert inferred(model)["chosen"] == ("N", 4)
+
+
+def test_ifs_within_ifs_learn_and_tell():
+    deep = choice([node("Neg", ["x"], "t2")], [node("Exp", ["x"], "e2")], "t2", "e2").graph.node[0]
+    deep.output[0] = "deep"
+    found = inferred(choice([deep], [node("Abs", ["x"], "e")], then_output="deep"))
+    assert found["deep"] == found["chosen"] == found["y"] == ("N", 4)
+
+
+def test_no_if_holds_a_graph_when_onnx_gets_to_see_it():
+    # onnx copies all that it knows for each nested graph: the time would grow with the square.
+    model = ir.serde.deserialize_model(choice([node("Neg", ["x"], "t")], [node("Exp", ["x"], "e")]))
+    told = declare(model).proto.graph
+    assert [n.op_type for n in told.node][-4:] == ["Exp", "SequenceConstruct", "SequenceAt", "Relu"]
+    assert not any(attribute.HasField("g") for n in told.node for attribute in n.attribute)
