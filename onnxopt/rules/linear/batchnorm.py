@@ -50,7 +50,7 @@ def fold_batchnorm_into_linear(
     variance: Any,
 ) -> Any:
     """BatchNormalization(W·x + b) becomes one layer that carries the scale and the shift."""
-    scale, shift = _affine(new, bn, gamma, beta, mean, variance)
+    scale, shift = affine(new, bn, gamma, beta, mean, variance)
     known = layer_of(new, layer)
     _check_channels(new, known)
     if scale.shape != (known.outputs,):
@@ -78,7 +78,7 @@ def fold_batchnorm_into_next_linear(
         new.refuse("zeros are padded beside what BatchNormalization shifts")
     known = layer_of(new, layer)
     _check_channels(new, known)
-    scale, shift = _affine(new, bn, gamma, beta, mean, variance)
+    scale, shift = affine(new, bn, gamma, beta, mean, variance)
     if scale.shape != (known.inputs,) or takes_transposed(new, known):
         new.refuse("the statistics do not fit the layer")
     more = response(new, known, w, shift)
@@ -92,7 +92,7 @@ def _check_channels(new: Builder, layer: Layer) -> None:
         new.refuse("the channels of the layer are not those of BatchNormalization")
 
 
-def _affine(new: Builder, bn: ir.Node, *statistics: Any) -> tuple[Any, Any]:
+def affine(new: Builder, bn: ir.Node, *statistics: Any) -> tuple[Any, Any]:
     """Return scale and shift in double precision."""
     epsilon = new.attribute(bn, "epsilon")
     if epsilon is None or (new.opset < 14 and len(bn.outputs) > 1):

@@ -54,7 +54,7 @@ def fold_pad_into_conv(new: Builder, pad: ir.Node, conv: ir.Node, x: ir.Value) -
     padding = _padding_of(new, pad, facts.rank(conv.inputs[1]))
     if padding.value != 0:
         new.refuse("Conv pads with zeros")
-    own = own_pads(new, conv, _kernel(new, conv))
+    own = own_pads(new, conv, kernel_of(new, conv))
     if own is None:
         new.refuse("what Conv pads by itself is not known")
     return _padding_itself(new, conv, x, padding, own)
@@ -107,7 +107,7 @@ def is_unpadded(new: Builder, layer: ir.Node) -> bool:
     """Tell whether each output of a linear layer sees elements of its input only."""
     if layer.op_type != "Conv":
         return layer.op_type != "ConvTranspose"
-    own = own_pads(new, layer, _kernel(new, layer))
+    own = own_pads(new, layer, kernel_of(new, layer))
     return own is not None and not any(own)
 
 
@@ -143,7 +143,7 @@ def own_pads(new: Builder, node: ir.Node, kernel: tuple[int, ...] | None) -> lis
     return first + last
 
 
-def _kernel(new: Builder, conv: ir.Node) -> tuple[int, ...] | None:
+def kernel_of(new: Builder, conv: ir.Node) -> tuple[int, ...] | None:
     """Return the spatial shape of a Conv's weight."""
     shape = facts.shape(conv.inputs[1])
     if shape is None:

@@ -1,0 +1,1 @@
+"""Rules that spare computation which nobody reads."""
