@@ -21,7 +21,17 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
-from onnxopt.passes import arithmetic, constants, dead, fold, inline, opset, shapes, share
+from onnxopt.passes import (
+    arithmetic,
+    constants,
+    dead,
+    fold,
+    inline,
+    opset,
+    shapes,
+    share,
+    unroll,
+)
 from onnxopt.report import Step
 from onnxopt.rewrite.engine import Outcome, fitting, rewrite
 from onnxopt.rewrite.rule import Rule
@@ -30,12 +40,13 @@ from onnxopt.text import near_matches
 FUSE = "fuse"
 FUSE_SUMMARY = "Applies the rewrite rules, until none fires"
 
-OPENING: tuple[ModuleType, ...] = (inline, constants, dead, shapes, opset)
-ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, None, share, dead)
+OPENING: tuple[ModuleType, ...] = (inline, constants, dead, unroll, shapes, opset)
+ROUND: tuple[ModuleType | None, ...] = (arithmetic, fold, unroll, None, share, dead)
 """What a round consists of; None stands for the rules."""
 
-_TELLING = {inline.NAME, arithmetic.NAME, fold.NAME, opset.NAME}
-"""Passes after which more can be inferred than before."""
+_TELLING = {inline.NAME, arithmetic.NAME, fold.NAME, opset.NAME, unroll.NAME}
+_TELLING |= {"take_constant_branch", "take_possible_branch", "merge_equal_branches"}
+"""Passes, and what passes do, after which more can be inferred than before."""
 
 _ROUNDS = 10
 _RAISE_UP_TO = 20
@@ -193,7 +204,7 @@ class _Run:
 
     def may_know_more(self, before: int) -> bool:
         """Tell whether inferring shapes again may find something, after the steps from `before`."""
-        steps = {step.name for step in self.result.steps[before:]}
+        steps = {name for step in self.result.steps[before:] for name in (step.name, *step.done)}
         if not shapes.was_inferred(self.model) or steps & _TELLING:
             return True
         return bool(steps) and shapes.count_shapeless(self.model) > self.shapeless

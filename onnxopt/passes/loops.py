@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor, graph_of
@@ -22,7 +24,7 @@ _SCAN_OUTPUT_LISTS = ("scan_output_axes", "scan_output_directions")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Frame:
+class Frame:
     """Where the carried values stand: among the node's inputs, the body's inputs and outputs."""
 
     body: ir.Graph
@@ -34,7 +36,7 @@ class _Frame:
 
 def simplify(editor: Editor, node: ir.Node) -> Counter[str]:
     """Simplify one Loop or Scan."""
-    frame = _frame(editor, node)
+    frame = frame_of(editor, node)
     if frame is None:
         return Counter()
     if node.op_type == "Loop" and _never_runs(node):
@@ -44,14 +46,14 @@ def simplify(editor: Editor, node: ir.Node) -> Counter[str]:
     return _drop_unneeded(editor, node, frame)
 
 
-def _frame(editor: Editor, node: ir.Node) -> _Frame | None:
+def frame_of(editor: Editor, node: ir.Node) -> Frame | None:
     """Tell how a loop is laid out; None for one that is not as the operator demands."""
     held = node.attributes.get("body")
     if held is None or held.is_ref():
         return None
     body = held.as_graph()
     if node.op_type == "Loop":
-        frame = _Frame(
+        frame = Frame(
             body=body, carried=len(body.inputs) - 2, node_input=2, body_input=2, body_output=1
         )
         expected = len(node.inputs) - 2
@@ -60,7 +62,7 @@ def _frame(editor: Editor, node: ir.Node) -> _Frame | None:
         if editor.opset(graph_of(node)) < _SCAN_WITHOUT_BATCH or slices < 1:
             return None
         carried = len(body.inputs) - slices
-        frame = _Frame(body=body, carried=carried, node_input=0, body_input=0, body_output=0)
+        frame = Frame(body=body, carried=carried, node_input=0, body_input=0, body_output=0)
         expected = len(node.inputs) - slices
     complete = len(body.outputs) - frame.body_output == len(node.outputs) >= frame.carried
     return frame if complete and 0 <= frame.carried == expected else None
@@ -71,19 +73,30 @@ def _never_runs(node: ir.Node) -> bool:
     return (trips is not None and trips <= 0) or (condition is not None and not condition)
 
 
-def _skip(editor: Editor, node: ir.Node, frame: _Frame) -> bool:
-    """Let the readers of carried values read the initial ones; tell whether there were any."""
+def _skip(editor: Editor, node: ir.Node, frame: Frame) -> bool:
+    """Let readers read the initial values, and scans without rows; tell whether there were any."""
     changed = False
-    for index in range(frame.carried):
-        final, initial = node.outputs[index], node.inputs[frame.node_input + index]
-        if initial is not None and (final.uses() or final.is_graph_output()):
-            editor.replace(final, initial)
+    for index, final in enumerate(node.outputs):
+        if index < frame.carried:
+            result = node.inputs[frame.node_input + index]
+        else:
+            result = _no_rows(editor, node, frame.body.outputs[index + frame.body_output])
+        if result is not None and (final.uses() or final.is_graph_output()):
+            editor.replace(final, result)
             changed = True
     editor.erase(node)
     return changed
 
 
-def _drop_unneeded(editor: Editor, node: ir.Node, frame: _Frame) -> Counter[str]:
+def _no_rows(editor: Editor, node: ir.Node, row: ir.Value) -> ir.Value | None:
+    """Return what scanning no rows gives, where it is known of what size a row would be."""
+    dims, kind = facts.static_shape(row), facts.dtype(row)
+    if dims is None or kind is None or kind == ir.DataType.STRING:
+        return None
+    return editor.constant(np.empty((0, *dims), kind.numpy()), f"{row.name}_rows", node)
+
+
+def _drop_unneeded(editor: Editor, node: ir.Node, frame: Frame) -> Counter[str]:
     """Drop carried values and scans that nobody needs, with what computed them."""
     read = [bool(value.uses() or value.is_graph_output()) for value in node.outputs]
     if all(read) or not any(read):
@@ -120,7 +133,7 @@ def _shorten_lists(editor: Editor, node: ir.Node, keep: list[bool]) -> None:
             editor.set_attribute(node, name, left or None)
 
 
-def _needed(frame: _Frame, read: list[bool]) -> list[bool]:
+def _needed(frame: Frame, read: list[bool]) -> list[bool]:
     """Tell of each output of a loop whether it is read, or something that is depends on it."""
     body, shift = frame.body, frame.body_output
     carried = {body.inputs[index + frame.body_input]: index for index in range(frame.carried)}

@@ -30,7 +30,7 @@ from onnxopt.rewrite.pattern import COMMUTATIVE
 NAME = "share"
 SUMMARY = "Computes equal expressions and stores equal constants only once"
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     {
         *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
         *("Multinomial", "Bernoulli"),
@@ -123,7 +123,7 @@ class _Sharer:
             return False
         if node.domain == "com.microsoft":
             return node.op_type in _CONTRIB
-        if node.domain not in ("", "ai.onnx.ml") or node.op_type in _RANDOM:
+        if node.domain not in ("", "ai.onnx.ml") or node.op_type in RANDOM:
             return False
         return node.op_type != "Dropout" or _drops_nothing(node, opset)
 

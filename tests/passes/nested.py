@@ -52,6 +52,28 @@ def branch(condition, output, then_branch, else_branch):
     )  # fmt: skip
 
 
+def loop(inputs, outputs, nodes, carried, scans=(), shape=(3,)):
+    """Make a Loop; `carried` maps the name of each carried value inside to that of the next."""
+    body = helper.make_graph(
+        [*nodes, helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [info("i", [], INT64), info("go", [], BOOL), *(info(name, shape) for name in carried)],
+        [info("on", [], BOOL), *(info(name, shape) for name in carried.values()),
+         *(info(name, shape) for name in scans)],
+    )  # fmt: skip
+    return helper.make_node("Loop", inputs, outputs, body=body, name="loop")
+
+
+def scan(inputs, outputs, nodes, carried, slices, scans, **attributes):
+    body = helper.make_graph(
+        nodes, "body", [*(info(n, [2]) for n in carried), *(info(n, [2]) for n in slices)],
+        [*(info(n, [2]) for n in carried.values()), *(info(n, [2]) for n in scans)],
+    )  # fmt: skip
+    return helper.make_node(
+        "Scan", inputs, outputs, body=body, num_scan_inputs=len(slices), name="scan", **attributes
+    )
+
+
 def values(proto):
     """Collect the names of all values of the main graph: node outputs and initializers."""
     names = [t.name for t in proto.graph.initializer]

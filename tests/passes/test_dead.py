@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
-from onnxopt.passes import dead
+from onnxopt.passes import dead, shapes
 from onnxopt.testing import operators, run
 from tests.passes.graphs import CONFIG, apply, info, model_of, node, ops
 from tests.passes.nested import (
@@ -18,7 +19,9 @@ from tests.passes.nested import (
     branch,
     graph,
     initializers,
+    loop,
     model,
+    scan,
     values,
 )
 
@@ -240,6 +243,59 @@ def test_branches_that_compute_the_same_become_one():
         assert len(ops(result)) == (3 if merged else 2)
 
 
+def squeezed_for_an_lstm(last, *, guarded=True):
+    """Write what PyTorch's exporter does with `squeeze(-1)` in front of an LSTM cell."""
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((1, 8, 3)), "r": rng.standard_normal((1, 8, 2))}
+    constants = {name: array.astype(np.float32) for name, array in weights.items()}
+    constants |= {"last": np.array([-1]), "first": np.array([0]), "two": np.array(2)}
+    constants |= {"one": np.array([1]), "place": np.array([2])}
+    squeeze = branch(
+        "single", "flat",
+        graph([node("Squeeze", ["x", "last"], "t")], [info("t", None)]),
+        graph([node("Identity", ["x"], "e")], [info("e", None)]),
+    )  # fmt: skip
+    widen = branch(
+        "many", "wide",
+        graph([node("Unsqueeze", ["h", "one"], "t2")], [info("t2", None)]),
+        graph([node("Identity", ["h"], "e2")], [info("e2", None)]),
+    )  # fmt: skip
+    nodes = [
+        node("Shape", ["x"], "sizes"), node("Gather", ["sizes", "place"], "size"),
+        node("Equal", ["size", "one"], "single"), squeeze,
+        node("Shape", ["flat"], "flat_sizes"), node("Size", ["flat_sizes"], "rank"),
+        node("Equal", ["rank", "two"], "is_flat"), node("Not", ["is_flat"], "many"), widen,
+        node("Unsqueeze", ["flat", "first"], "sequence"),
+        node("Unsqueeze", ["wide", "first"], "h3"),
+        node("LSTM", ["sequence", "w", "r", "", "", "h3"], ["", "y"], hidden_size=2),
+    ]  # fmt: skip
+    if not guarded:
+        nodes[-3:] = [node("Exp", ["flat"], "y"), node("Exp", ["wide"], "z")]
+    outputs = [info("y", None)] + ([] if guarded else [info("z", None)])
+    inputs = [info("x", ["n", 3, last]), info("h", ["n", 2])]
+    return model(nodes, inputs, outputs, constants)
+
+
+def test_a_branch_whose_rank_no_reader_takes_is_never_taken():
+    proto = squeezed_for_an_lstm("length")
+    loaded = io.from_proto(proto)
+    shapes.infer(loaded)
+    done = dead.run(Editor(loaded), CONFIG)
+    assert done["take_possible_branch"] == 2
+    assert not any(n.op_type in ("If", "Shape", "Not") for n in loaded.graph)
+    result = ir.serde.serialize_model(loaded)
+    feeds = {"x": np.ones((2, 3, 1), np.float32), "h": np.ones((2, 2), np.float32)}
+    np.testing.assert_array_equal(run(result, feeds)[0], run(proto, feeds)[0])
+
+
+def test_where_no_reader_minds_the_rank_both_branches_stay():
+    proto = squeezed_for_an_lstm("length", guarded=False)
+    loaded = io.from_proto(proto)
+    shapes.infer(loaded)
+    assert not dead.run(Editor(loaded), CONFIG)["take_possible_branch"]
+    assert sum(n.op_type == "If" for n in loaded.graph) == 2
+
+
 def test_outputs_of_an_if_that_nobody_reads_go_with_what_computed_them():
     nodes = [
         node("Exp", ["x"], "a"),
@@ -275,18 +331,6 @@ def test_an_if_in_a_function_body_is_flattened_without_initializers():
 
 
 # Loop and Scan
-
-
-def loop(inputs, outputs, nodes, carried, scans=(), shape=(3,)):
-    """Make a Loop; `carried` maps the name of each carried value inside to that of the next."""
-    body = helper.make_graph(
-        [*nodes, helper.make_node("Identity", ["go"], ["on"])],
-        "body",
-        [info("i", [], INT64), info("go", [], BOOL), *(info(name, shape) for name in carried)],
-        [info("on", [], BOOL), *(info(name, shape) for name in carried.values()),
-         *(info(name, shape) for name in scans)],
-    )  # fmt: skip
-    return helper.make_node("Loop", inputs, outputs, body=body, name="loop")
 
 
 N = info("n", [], INT64)
@@ -371,17 +415,19 @@ def test_a_loop_that_never_runs_still_gives_its_empty_scan():
     proto = model(nodes, ["x"], ["y", info("s", [None, 3])], {"n": np.array(0, np.int64)})
     result, done = assert_exact(proto, dead, feeds=[{"x": X}])
     assert done["skip_loops"] == 1
-    assert ops(result) == ["Loop", "Relu"]
+    assert ops(result) == ["Identity", "Relu"]
 
 
-def scan(inputs, outputs, nodes, carried, slices, scans, **attributes):
-    body = helper.make_graph(
-        nodes, "body", [*(info(n, [2]) for n in carried), *(info(n, [2]) for n in slices)],
-        [*(info(n, [2]) for n in carried.values()), *(info(n, [2]) for n in scans)],
-    )  # fmt: skip
-    return helper.make_node(
-        "Scan", inputs, outputs, body=body, num_scan_inputs=len(slices), name="scan", **attributes
-    )
+def test_a_scan_of_no_rows_of_unknown_size_stays():
+    body = [node("Compress", ["x", "b"], "s1"), node("Not", ["b"], "b1")]
+    made = loop(["n", "", "k"], ["b", "s"], body, {"b0": "b1"}, ["s1"])
+    made.attribute[0].g.output[2].type.tensor_type.shape.dim[0].Clear()
+    nodes = [made, node("Shape", ["s"], "y")]
+    constants = {"n": np.array(0, np.int64), "k": np.array([True, False, True])}
+    proto = model(nodes, ["x"], [info("y", [2], INT64)], constants)
+    loaded = ir.serde.deserialize_model(proto)
+    dead.run(Editor(loaded), CONFIG)
+    assert [n.op_type for n in loaded.graph] == ["Loop", "Shape"]
 
 
 def test_scan_loses_states_and_scans_with_what_its_attributes_say_of_them():
@@ -395,9 +441,9 @@ def test_scan_loses_states_and_scans_with_what_its_attributes_say_of_them():
         ["k", "k", "x", "x"], ["a", "b", "s", "t"], body, {"a0": "a1", "b0": "b1"}, ["p", "q"],
         ["s1", "s2"], scan_output_directions=[0, 1], scan_output_axes=[0, 1],
     )  # fmt: skip
-    shape = [3, 2]
+    shape = ["rows", 2]
     proto = model(
-        [made], [info("x", shape)], [info("a", [2]), info("t", [2, 3])],
+        [made], [info("x", shape)], [info("a", [2]), info("t", [2, "rows"])],
         {"k": np.ones(2, np.float32)},
     )  # fmt: skip
     result, done = assert_exact(proto, dead)

@@ -28,7 +28,7 @@ def speech(rate, samples):
 @pytest.mark.parametrize(
     ("name", "before", "after", "feeds"),
     [
-        ("silero_vad", 689, 340, [speech(16000, 512), speech(8000, 256)]),
+        ("silero_vad", 689, 326, [speech(16000, 512), speech(8000, 256)]),
         ("pp_ocrv4_rec", 860, 428, [{"x": noise(1, 3, 48, 96)}]),
         ("pp_ocrv4_cls", 566, 258, [{"x": noise(1, 3, 48, 192)}]),
         ("magika", 95, 95, [{"bytes": RNG.integers(0, 257, (1, 2048)).astype(np.int32)}]),
