@@ -17,6 +17,8 @@ from onnxopt.graph.signature import spec_of
 from onnxopt.graph.storage.kept import KEY as KEPT
 from onnxopt.report import Profile
 
+Sizes = Callable[[ir.Value | None], tuple[int, ...]]
+
 
 def profile(
     model: ir.Model, *, path: str | None = None, sha256: str | None = None, file_bytes: int = 0
@@ -63,13 +65,24 @@ def profile(
     )
 
 
-def macs(node: ir.Node) -> int | None:
-    """Count the MACs of one run of a node; None for operators that are not made of them."""
+def known_sizes(value: ir.Value | None) -> tuple[int, ...]:
+    """Return a value's shape with 1 for what is not known; raise `TypeError` without a rank."""
+    dims = facts.shape(value)
+    if dims is None:
+        raise TypeError
+    return tuple(dim if isinstance(dim, int) and dim > 0 else 1 for dim in dims)
+
+
+def macs(node: ir.Node, sizes: Sizes = known_sizes) -> int | None:
+    """Count the MACs of one run of a node; None for operators that are not made of them.
+
+    `sizes` gives the shape of a value in numbers, or raises `TypeError`.
+    """
     count = _COSTS.get(node.op_type)
     if count is None or node.domain not in ("", "com.microsoft"):
         return None
     try:
-        return count(node)
+        return count(node, sizes)
     except (IndexError, TypeError):
         return None  # a shape that is not known, or a node that its operator does not allow
 
@@ -80,53 +93,58 @@ def parameters(node: ir.Node) -> int:
     return sum(found.size for found in held if found is not None)
 
 
-def _sizes(value: ir.Value | None) -> tuple[int, ...]:
-    dims = facts.shape(value)
-    if dims is None:
-        raise TypeError
-    return tuple(dim if isinstance(dim, int) and dim > 0 else 1 for dim in dims)
+def _conv(node: ir.Node, sizes: Sizes, weight: int = 1) -> int:
+    return math.prod(sizes(node.outputs[0])) * math.prod(sizes(node.inputs[weight])[1:])
 
 
-def _conv(node: ir.Node, weight: int = 1) -> int:
-    return math.prod(_sizes(node.outputs[0])) * math.prod(_sizes(node.inputs[weight])[1:])
+def _conv_transpose(node: ir.Node, sizes: Sizes) -> int:
+    return math.prod(sizes(node.inputs[0])) * math.prod(sizes(node.inputs[1])[1:])
 
 
-def _conv_transpose(node: ir.Node) -> int:
-    return math.prod(_sizes(node.inputs[0])) * math.prod(_sizes(node.inputs[1])[1:])
+def _matmul(node: ir.Node, sizes: Sizes, right: int = 1) -> int:
+    if len(sizes(node.outputs[0])) > 0:
+        return math.prod(sizes(node.outputs[0])) * sizes(node.inputs[0])[-1]
+    return math.prod(sizes(node.inputs[right]))
 
 
-def _matmul(node: ir.Node, right: int = 1) -> int:
-    if (facts.rank(node.outputs[0]) or 0) > 0:
-        return math.prod(_sizes(node.outputs[0])) * _sizes(node.inputs[0])[-1]
-    return math.prod(_sizes(node.inputs[right]))
-
-
-def _gemm(node: ir.Node) -> int:
+def _gemm(node: ir.Node, sizes: Sizes) -> int:
     contracted = 0 if node.attributes.get_int("transA", 0) else 1
-    left, right = _sizes(node.inputs[0]), _sizes(node.inputs[1])
+    left, right = sizes(node.inputs[0]), sizes(node.inputs[1])
     columns = right[0] if node.attributes.get_int("transB", 0) else right[1]
     return left[1 - contracted] * left[contracted] * columns
 
 
-def _recurrent(node: ir.Node) -> int:
-    length, batch = _sizes(node.inputs[0])[:2]
-    return length * batch * sum(math.prod(_sizes(node.inputs[index])) for index in (1, 2))
+def _recurrent(node: ir.Node, sizes: Sizes) -> int:
+    length, batch = sizes(node.inputs[0])[:2]
+    return length * batch * sum(math.prod(sizes(node.inputs[index])) for index in (1, 2))
 
 
-_COSTS: dict[str, Callable[[ir.Node], int]] = {
+def _attention(node: ir.Node, sizes: Sizes) -> int:
+    """Count Q·Kᵀ and its product with V; tokens are the last axis but one of queries and keys.
+
+    onnxruntime's own Attention multiplies by the packed weights first. Cached keys are not seen.
+    """
+    first, second = sizes(node.inputs[0]), sizes(node.inputs[1])
+    if node.domain and node.op_type == "Attention":
+        return math.prod(first) * second[1] + 2 * math.prod(first) * first[1]
+    return 2 * math.prod(first) * second[-2]
+
+
+_COSTS: dict[str, Callable[[ir.Node, Sizes], int]] = {
     "Conv": _conv,
     "FusedConv": _conv,
     "ConvInteger": _conv,
-    "QLinearConv": lambda node: _conv(node, weight=3),
+    "QLinearConv": lambda node, sizes: _conv(node, sizes, weight=3),
     "ConvTranspose": _conv_transpose,
     "MatMul": _matmul,
     "FusedMatMul": _matmul,
     "MatMulInteger": _matmul,
-    "QLinearMatMul": lambda node: _matmul(node, right=3),
+    "QLinearMatMul": lambda node, sizes: _matmul(node, sizes, right=3),
     "DynamicQuantizeMatMul": _matmul,
     "Gemm": _gemm,
     "LSTM": _recurrent,
     "GRU": _recurrent,
     "RNN": _recurrent,
     "DynamicQuantizeLSTM": _recurrent,
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attention),
 }
