@@ -108,7 +108,7 @@ def drop_resize_to_same_size(new: Builder, node: ir.Node) -> Any:
     x = node.inputs[0]
     if new.attribute(node, "coordinate_transformation_mode") in _OPEN_ENDED:
         return None
-    scales, sizes = _scales_and_sizes(new, node)
+    scales, sizes = scales_and_sizes(new, node)
     if scales is not None and scales.size:
         return x if np.all(scales == 1) else None
     if sizes is None or node.attributes.get("axes") is not None:
@@ -116,7 +116,7 @@ def drop_resize_to_same_size(new: Builder, node: ir.Node) -> Any:
     return x if facts.static_shape(x) == sizes else None
 
 
-def _scales_and_sizes(new: Builder, node: ir.Node) -> tuple[Any, tuple[int, ...] | None]:
+def scales_and_sizes(new: Builder, node: ir.Node) -> tuple[Any, tuple[int, ...] | None]:
     """Return what Upsample and Resize of any operator set say about the size, where known now."""
     inputs = [*node.inputs, None, None, None]
     if "scales" in node.attributes:
