@@ -135,6 +135,9 @@ TABLE = (
     "attention.biases.fold_value_bias_into_output",
     "linear.chains.merge_convolutions",
     "linear.chains.merge_matrices",
+    # parts of tensors, cut before they are computed
+    "unread.cuts.slice_before_computing",
+    "unread.cuts.gather_before_computing",
 )
 
 
