@@ -108,6 +108,22 @@ def _like_first(vectors: Vectors, node: ir.Node) -> Shapes:  # noqa: ARG001
     return (dims.shape(source),)
 
 
+def _like_second(vectors: Vectors, node: ir.Node) -> Shapes:  # noqa: ARG001
+    return (dims.shape(node.inputs[1]),)
+
+
+def _attention(vectors: Vectors, node: ir.Node) -> Shapes:
+    """MultiHeadAttention: packed queries; values packed [batch, tokens, heads·size] or parted."""
+    _like_first(vectors, node)
+    query, value = dims.shape(node.inputs[0]), dims.shape(node.inputs[2])
+    if query is None or len(query) != 3 or value is None:
+        return ()
+    width = value[-1]
+    if len(value) == 4 and isinstance(width, int) and isinstance(value[1], int):
+        width *= value[1]
+    return ((*query[:2], width),)
+
+
 def _broadcast(vectors: Vectors, node: ir.Node) -> Shapes:  # noqa: ARG001
     return (broadcast([dims.shape(value) for value in node.inputs]),)
 
@@ -296,6 +312,8 @@ _SHAPES: dict[str, Callable[[Vectors, ir.Node], Shapes]] = {
     "Reshape": _reshape,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherElements": _like_second,
+    "MultiHeadAttention": _attention,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     "Concat": _concat,

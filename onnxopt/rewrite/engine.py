@@ -211,6 +211,7 @@ class _Rewriter:
         if not all(_types_agree(before, after) for before, after in pairs):
             self.outcome.refuse(rule, root, "the element type would change")
             return False
+        builder.keep_only([after for _, after in pairs])
         with self.editor.on_behalf_of(rule.name):
             for number, value in enumerate(builder.constants):
                 if value.uses():

@@ -212,8 +212,17 @@ class Builder:
     def discard(self) -> None:
         """Take back the nodes that were made: they stop reading what they read."""
         for node in self.nodes:
-            for index in range(len(node.inputs)):
-                node.replace_input_with(index, None)
+            _detach(node)
+
+    def keep_only(self, wanted: Sequence[ir.Value]) -> None:
+        """Take back the nodes on which none of the values `wanted` depends."""
+        kept = []
+        for node in reversed(self.nodes):
+            if any(value.uses() or value in wanted for value in node.outputs):
+                kept.append(node)
+            else:
+                _detach(node)
+        self.nodes = kept[::-1]
 
     def _input(self, item: Any) -> ir.Value | None:
         if item is None or isinstance(item, ir.Value):
@@ -235,6 +244,11 @@ class _Domain:
         return make
 
 
+def _detach(node: ir.Node) -> None:
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+
+
 def _guess_type(node: ir.Node) -> None:
     """Give the first output the element type that the operator most probably has.
 
@@ -242,7 +256,7 @@ def _guess_type(node: ir.Node) -> None:
     takes over the exact type of the value that it replaces.
     """
     output = node.outputs[0]
-    first = node.inputs[0] if node.inputs else None
+    first = next(iter(node.inputs[node.op_type == "Where" :]), None)
     if node.op_type == "Cast":
         output.type = ir.TensorType(ir.DataType(node.attributes.get_int("to", 1)))
     elif node.op_type in _ELEMENTWISE_INT64:

@@ -45,6 +45,7 @@ TABLE = (
     "layout.transposes.merge_transposes",
     "layout.transposes.merge_transposes_around_reshape",
     "layout.transposes.cancel_transposes_around",
+    "layout.regrouped.transpose_without_grouping",
     "layout.transposes.fold_transpose_into_gemm",
     "layout.reshapes.cancel_squeeze_of_unsqueeze",
     "layout.reshapes.cancel_unsqueeze_of_squeeze",
@@ -131,6 +132,9 @@ TABLE = (
     "linear.scale_through.fold_scale_of_product_into_linear",
     "linear.scale_through.fold_scale_from_afar_into_linear",
     "linear.scale_through.fold_scale_from_afar_into_next_linear",
+    "attention.guard.guard_by_mask",
+    "attention.fused.fuse_multi_head_attention",
+    "attention.fused.fuse_attention",
     "attention.biases.drop_key_bias",
     "attention.biases.fold_value_bias_into_output",
     "linear.chains.merge_convolutions",
@@ -139,6 +143,9 @@ TABLE = (
     "unread.cuts.slice_before_computing",
     "unread.cuts.gather_before_computing",
 )
+
+FUSING = frozenset({"attention", "norms", "activations"})
+"""Folders whose rules put one operator in the place of many: its kernel decides if that pays."""
 
 
 @functools.cache

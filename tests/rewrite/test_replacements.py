@@ -48,6 +48,24 @@ def test_a_dict_replaces_nodes_beside_the_root_and_leaves_the_graph_sorted():
     assert [node.op_type for node in model.graph] == ["Sub", "Exp", "Add"]
 
 
+@rule(op.Neg(op.Neg(var("x"))))
+def build_more_than_needed(new, x):
+    """Neg(Neg(x)) becomes Abs(x), of which a Sqrt is made that nobody reads."""
+    made = new.Abs(x)
+    new.Sqrt(new.Exp(made))
+    return made
+
+
+def test_what_a_rule_builds_in_vain_does_not_enter_the_graph():
+    nodes = [helper.make_node("Neg", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])]
+    infos = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])] for name in "xy"]
+    graph = helper.make_graph(nodes, "g", *infos)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model, _ = apply(proto, build_more_than_needed)
+    assert [node.op_type for node in model.graph] == ["Abs"]
+    assert len(model.graph.inputs[0].uses()) == 1
+
+
 @rule(op.Slice(op.Relu(var("x")), ..., bind="cut"))
 def slice_before_relu(new, cut, x):
     """Slice(Relu(x)) becomes Relu(Slice(x))."""
