@@ -301,6 +301,7 @@ def _report(
         steps=proof.steps(),
         verification=proof.verification,
         difference=proof.difference,
+        measurements=proof.measurements,
         dropped=proof.dropped,
         refusals=tuple(reason for reasons in refused.values() for reason in reasons),
         warnings=(*proof.warnings, *_remarks(proof.candidate.model)),

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onnxopt.accept import Acceptance, doubtful
 from onnxopt.config import OptimizeConfig
 from onnxopt.errors import DataError, ProviderError
 from onnxopt.graph import io
@@ -23,10 +25,9 @@ from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import Declared, Signature, signature_of
 from onnxopt.passes import dims, shapes
 from onnxopt.pipeline import PassCrashedError, Progress, Transformation, transform
-from onnxopt.report import Comparison, Difference, Profile, Step
+from onnxopt.report import ORIGINAL, RESULT, Comparison, Difference, Measurement, Profile, Step
 
 _MOST_CULPRITS = 12
-_MOST_SLOW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ class Original:
 
 @dataclass(kw_only=True)
 class Candidate:
-    """A model made from the file by some of the steps; `path` once it was written for a check."""
+    """A model made from the file by some of the steps.
+
+    `path` is where it was written for a check; that file goes with the candidate.
+    """
 
     model: ir.Model
     transformation: Transformation
@@ -59,6 +63,7 @@ class Proof:
     candidate: Candidate
     verification: Comparison | None = None
     difference: Difference | None = None
+    measurements: tuple[Measurement, ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -101,14 +106,15 @@ class Prover:
         self.crashed: dict[str, str] = {}
         self._original: Original | None = None
         self._reference: Any = None
+        self._feed: Mapping[str, Any] | None = None
 
     def original(self) -> Original:
         """Return the model as it is; the first candidate is made from the same object."""
         if self._original is None:
-            self._original = self._load()
+            self._original = self.load()
         return self._original
 
-    def _load(self) -> Original:
+    def load(self) -> Original:
         """Load the file, fix the dimensions that were asked for, infer shapes."""
         if self._original is not None:
             loaded, self._original = self._original, None
@@ -124,7 +130,7 @@ class Prover:
     def make(self, without: frozenset[str] = frozenset()) -> Candidate:
         """Load the file and run the steps but some; a pass or rule that crashes is left out too."""
         while True:
-            loaded = self._load()
+            loaded = self.load()
             model = loaded.model
             try:
                 made = transform(
@@ -148,7 +154,10 @@ class Prover:
 
     def prove(self) -> Proof:
         """Make the best candidate that is right and, where it can be measured, not slower."""
+        unmeasurable = self._leave_measuring() if self.config.measure else ""
         proof = Proof(candidate=self.make())
+        if unmeasurable:
+            proof.warnings.append(unmeasurable)
         with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
             self.folder = Path(folder)
             if self.config.verify:
@@ -169,12 +178,12 @@ class Prover:
             if crash := crash_on_loading(self.source):
                 raise DataError(crash, "another version of onnxruntime may do better")
             if self.feeds is not None:
-                fitting = checked(self.feeds, self._load().model)
+                fitting = checked(self.feeds, self.load().model)
                 self._reference = Reference.of(self.source, fitting)
             else:
                 self._reference = Reference.invent(
                     self.source,
-                    self._load().model,
+                    self.load().model,
                     seed=self.config.seed,
                     fix=self.config.fix,
                     data=self.data,
@@ -185,11 +194,10 @@ class Prover:
         """Hold a candidate against the original on the same feeds."""
         from onnxopt.runtime.crash import crash_on_loading
 
-        self._write(candidate)
-        assert candidate.path is not None
+        path = self._write(candidate)
         reference = self.reference()
         self._tell("verifying", None)
-        if not reference.unverified and (crash := crash_on_loading(candidate.path)):
+        if not reference.unverified and (crash := crash_on_loading(path)):
             return Comparison(
                 passed=False,
                 verified=True,
@@ -198,15 +206,16 @@ class Prover:
                 feeds=len(reference.feeds),
                 reason=crash,
             )
-        found: Comparison = reference.judge(candidate.path)
+        found: Comparison = reference.judge(path)
         return found
 
-    def _write(self, candidate: Candidate) -> None:
+    def _write(self, candidate: Candidate) -> Path:
         if candidate.path is None:
-            shutil.rmtree(self.folder / "candidate", ignore_errors=True)
-            (self.folder / "candidate").mkdir()
-            candidate.path = self.folder / "candidate" / "model.onnx"
+            folder = tempfile.mkdtemp(dir=self.folder)
+            weakref.finalize(candidate, shutil.rmtree, folder, ignore_errors=True)
+            candidate.path = Path(folder, "model.onnx")
             io.save(candidate.model, candidate.path)
+        return candidate.path
 
     def _verify(self, proof: Proof) -> None:
         try:
@@ -231,60 +240,79 @@ class Prover:
             proof.dropped[guilty] = f"its result differs: {proof.verification.reason}"
             proof.candidate, proof.verification = attempt(frozenset(proof.dropped))
 
-    def _measure(self, proof: Proof) -> None:
-        changed = bool(proof.candidate.transformation.steps)
-        wrong = proof.verification is not None and not proof.verification.passed
-        unknown = proof.verification is not None and not proof.verification.verified
-        if not changed or wrong or unknown:
-            return
-        try:
-            proof.difference = self.measure(proof.candidate)
-            if proof.difference.verdict == "slower":
-                # One in twenty comparisons of equals says so: ask again before acting on it.
-                proof.difference = self.measure(proof.candidate, patience=2.0)
-            self._keep_what_pays(proof)
-        except ProviderError as error:
-            proof.warnings.append(f"not measured: {error}")
+    def _leave_measuring(self) -> str:
+        """Go by the table where the target's provider cannot run here, and say so."""
+        from onnxopt.runtime.providers import check_usable
 
-    def _keep_what_pays(self, proof: Proof) -> None:
-        """Take back the unit that costs time, twice at most; then everything."""
-        slow: dict[str, str] = {}
-        while proof.difference is not None and proof.difference.verdict == "slower":
-            units = [u for u in proof.candidate.transformation.units() if u not in proof.dropped]
-            why = f"the model is slower with it: {proof.difference.sentence()}"
-            if len(slow) < _MOST_SLOW and len(units) > 1:
-                guilty = find_guilty(units, frozenset(proof.dropped), self._pays)
-                slow[guilty or units[-1]] = why
-            else:
-                slow.update(dict.fromkeys(units, why))
-            proof.dropped.update(slow)
-            proof.candidate = self.make(frozenset(proof.dropped))
+        try:
+            check_usable(self.config.target.provider)
+        except ProviderError as error:
+            self.config = replace(self.config, measure=False)
+            return f"not measured: {error}"
+        return ""
+
+    def _measure(self, proof: Proof) -> None:
+        if proof.verification is not None and not proof.verification.passed:
+            return
+        if proof.verification is not None and not proof.verification.verified:
+            self._leave_out_doubtful(proof)
+        elif proof.candidate.transformation.steps:
+            acceptance = Acceptance(self, proof)
+            try:
+                acceptance.run()
+            except ProviderError as error:
+                proof.warnings.append(f"not measured: {error}")
+                self._leave_out_doubtful(proof)
+            proof.measurements = acceptance.measurements()
+
+    def _leave_out_doubtful(self, proof: Proof) -> None:
+        """Go by the table after all, because nothing can be measured."""
+        doubts = doubtful(proof.candidate.transformation.units(), self.config.target)
+        if doubts := doubts.difference(self.config.only):
+            why = "pays for some models only, and it could not be measured"
+            proof.dropped.update(dict.fromkeys(sorted(doubts), why))
+            self.config = replace(self.config, measure=False)
+            proof.candidate, proof.difference = self.make(frozenset(proof.dropped)), None
             if self.config.verify:
                 proof.verification = self.judge(proof.candidate)
-            if not proof.candidate.transformation.steps:
-                proof.difference = None
-                return
-            proof.difference = self.measure(proof.candidate)
 
-    def _pays(self, without: frozenset[str]) -> bool:
-        return self.measure(self.make(without)).verdict != "slower"
+    def feed(self) -> Mapping[str, Any]:
+        """Return the inputs that speed is measured with, found on first use."""
+        if self._feed is None:
+            from onnxopt.benchmarking.measure import feed_for
 
-    def measure(self, candidate: Candidate, *, patience: float = 1.0) -> Difference:
-        """Compare a candidate's speed with the original's on the target's provider."""
+            self._feed = (
+                self.feeds[0]
+                if self.feeds
+                else feed_for(self.source, fix=self.config.fix, data=self.data)
+            )
+        return self._feed
+
+    def measure(
+        self,
+        candidate: Candidate,
+        *,
+        against: Candidate | None = None,
+        named: str = ORIGINAL,
+        seconds: float,
+    ) -> Difference:
+        """Compare a candidate's speed with the original's, or another's, on the target's provider.
+
+        `named` is what the report calls the latter.
+        """
         from onnxopt.benchmarking.measure import ab
 
-        self._write(candidate)
-        assert candidate.path is not None
-        self._tell("measuring", None)
-        return ab(
-            self.source,
-            candidate.path,
+        baseline = self.source if against is None else self._write(against)
+        path = self._write(candidate)
+        self._tell(f"measuring against the {named}", None)
+        found = ab(
+            baseline,
+            path,
             provider=self.config.target.provider,
-            seconds=self.config.measure_seconds * patience,
-            feeds=self.feeds,
-            fix=self.config.fix,
-            data=self.data,
+            seconds=seconds,
+            feeds=[self.feed()],
         )
+        return replace(found, baseline=named, candidate=RESULT)
 
     def _tell(self, what: str, fraction: float | None) -> None:
         if self.progress is not None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 StepStatus = Literal["kept", "rolled back", "refused", "unchanged"]
 Verdict = Literal["faster", "slower", "no difference"]
+Decision = Literal["kept", "left out", "left out in part"]
+
+ORIGINAL, RESULT = "original", "result"
+"""What comparisons of speed call the model that was given and the one that was made of it."""
 
 
 def plain(thing: Any) -> Any:
@@ -155,17 +159,44 @@ class Difference:
     sessions: int = 0
     processes: int = 0
 
+    def times(self) -> str:
+        """Say how many times faster or slower, with the interval: `1.20× slower (1.15–1.26)`."""
+        ratio, low, high = self._as_told()
+        equal = self.verdict == "no difference"
+        size = self.verdict if equal else f"{ratio:.2f}× {self.verdict}"
+        return f"{size} ({low:.2f}–{high:.2f})"
+
     def sentence(self) -> str:
         """Say it in one sentence, interval included."""
-        ratio, low, high = self.ratio, self.low, self.high
-        if self.verdict == "slower":
-            ratio, low, high = 1 / ratio, 1 / high, 1 / low
+        ratio, low, high = self._as_told()
         equal = self.verdict == "no difference"
         size = f"no difference ({ratio:.2f}×)" if equal else f"{ratio:.2f}× {self.verdict}"
         return (
             f"{size}, {self.confidence * 100:g} % interval {low:.2f}–{high:.2f}, "
             f"{self.sessions} sessions in {self.processes} processes"
         )
+
+    def _as_told(self) -> tuple[float, float, float]:
+        """Return ratio and interval, above 1 where the candidate is slower, too."""
+        if self.verdict == "slower":
+            return 1 / self.ratio, 1 / self.high, 1 / self.low
+        return self.ratio, self.low, self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One question that was put to the clock, and what became of that which it was about.
+
+    `what` is `RESULT` where the whole was held against the original; else a group of rules, a
+    rule or a pass, and the result was held against the result without it. `predicted` is the
+    ratio that the cost model (MACs and bytes moved) had promised; None where it was not asked.
+    """
+
+    what: str
+    units: tuple[str, ...]
+    difference: Difference
+    decision: Decision
+    predicted: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +259,7 @@ class OptimizeReport:
     seconds: float
     peak_rss_bytes: int
     written: bool
+    measurements: tuple[Measurement, ...] = ()
     model: ir.Model | None = field(default=None, repr=False, metadata={"json": False})
 
     def __bool__(self) -> bool:

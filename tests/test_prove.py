@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onnxopt
-from onnxopt import prove, rules
+from onnxopt import prove
 from onnxopt.config import find_target
-from onnxopt.report import Difference
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import rule
 from tests.passes.graphs import info, model_of, node
@@ -39,16 +38,6 @@ def replace_exp_wrongly(new, x):
 def crash_on_tanh(new, x):
     """Raises."""
     raise RuntimeError("a fault")
-
-
-@pytest.fixture
-def with_rules(monkeypatch):
-    def add(*more):
-        every = (*rules.load(), *more)
-        monkeypatch.setattr(rules, "load", lambda: every)
-        monkeypatch.setattr(rules, "names", lambda: tuple(rule.name for rule in every))
-
-    return add
 
 
 @pytest.fixture
@@ -165,43 +154,3 @@ def test_crash_is_told_from_an_exception(model, monkeypatch, tmp_path):
     assert crash.crash_on_loading(tmp_path / "missing.onnx") == ""
     monkeypatch.setattr(crash, "_LOAD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     assert "SIGSEGV" in crash.crash_on_loading(model)
-
-
-def fake_measure(slow_unit):
-    """Stand in for the clock: a candidate with `slow_unit` in it is slower."""
-
-    def measure(self, candidate, *, patience=1.0):
-        slow = slow_unit in candidate.transformation.units()
-        return Difference(
-            baseline="a",
-            candidate="b",
-            provider="cpu",
-            ratio=0.8 if slow else 1.1,
-            low=0.75 if slow else 1.05,
-            high=0.85 if slow else 1.15,
-            verdict="slower" if slow else "faster",
-        )
-
-    return measure
-
-
-def test_what_makes_the_model_slower_is_taken_back(model, monkeypatch, tmp_path):
-    units = prove.Prover(model, prove.OptimizeConfig()).make().transformation.units()
-    for slow in units:
-        monkeypatch.setattr(prove.Prover, "measure", fake_measure(slow))
-        report = onnxopt.optimize(model, tmp_path / "out.onnx")
-        assert list(report.dropped) == [slow]
-        assert report.difference.verdict == "faster"
-        assert report
-
-
-def test_model_that_cannot_be_made_faster_is_handed_back(model, monkeypatch, tmp_path):
-    def always_slower(self, candidate, *, patience=1.0):
-        return replace(fake_measure("")(self, candidate), verdict="slower")
-
-    monkeypatch.setattr(prove.Prover, "measure", always_slower)
-    report = onnxopt.optimize(model, tmp_path / "out.onnx")
-    assert report.difference is None
-    assert report.output.ops == report.input.ops
-    assert report
-    assert onnxopt.compare(model, tmp_path / "out.onnx")

@@ -60,7 +60,7 @@ def ab(
     many = processes or max(5, min(12, int(seconds / _SECONDS_PER_PROCESS)))
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
         file = Path(folder) / "feed.npz"
-        save_feed(file, feeds[0] if feeds else _feed_for(reference, fix, data))
+        save_feed(file, feeds[0] if feeds else feed_for(reference, fix=fix, data=data))
         sides = [
             Candidate(
                 key=key,
@@ -98,9 +98,10 @@ def _is_precise(turns: Turns, precision: float) -> bool:
     return found is not None and found.half_width < precision
 
 
-def _feed_for(
-    path: PathLike, fix: Mapping[str, int] | None, data: PathLike | None
+def feed_for(
+    path: PathLike, *, fix: Mapping[str, int] | None = None, data: PathLike | None = None
 ) -> dict[str, Any]:
+    """Return what `ab` measures with where no feeds are given: it takes running the model."""
     from onnxopt.graph import io
 
     return make_batch(io.load(path), runs=open_engine(path).run, fix=fix, data=data)

@@ -32,7 +32,11 @@ from onnxopt.cli.progress import ProgressLine
 @options.skip
 @options.data
 @click.option("--no-verify", is_flag=True, help="Do not prove that the outputs are the same.")
-@click.option("--no-measure", is_flag=True, help="Do not measure the speed of the result.")
+@click.option(
+    "--no-measure",
+    is_flag=True,
+    help="Do not measure the speed of the result; go by what is known to pay on the target.",
+)
 @click.option("--check", is_flag=True, help="Check that the model is valid after each step.")
 @options.output()
 @click.option(
@@ -57,7 +61,8 @@ def command(
     """Make a model smaller and faster, prove and measure it.
 
     The result computes the same as MODEL: both are run on the same inputs, and what differs beyond
-    MODEL's own noise is taken back. What is slower on the target is not kept either.
+    MODEL's own noise is taken back. What is slower on the target, measured on this machine, is not
+    kept either.
 
     Exit status: 0 done; 1 the outputs differ or the result is slower; 2 bad usage or input.
     """

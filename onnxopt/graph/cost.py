@@ -10,7 +10,6 @@ seen, nor that one kernel is better than another: good enough to say what is wor
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,18 +41,20 @@ _MACHINES = {
 }
 
 
-def predict(model: ir.Model, shapes: Mapping[str, tuple[int, ...]], provider: str) -> Counter[str]:
+def predict(
+    model: ir.Model, shapes: Mapping[str, tuple[int, ...]], provider: str
+) -> dict[str, float]:
     """Predict the seconds of one run, by the rule that made the nodes; "" are those of the file.
 
     `shapes` gives the shapes of values by name; a dimension that is in neither it nor the model
     counts as 1. Every branch of an If counts, the body of a Loop counts once.
     """
     machine = _MACHINES.get(provider, _PROCESSOR)
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
 
     def sizes(value: ir.Value | None) -> tuple[int, ...]:
-        name = value.name if value is not None else None
-        return shapes[name] if name in shapes else known_sizes(value)
+        found = shapes.get(value.name or "") if value is not None else None
+        return known_sizes(value) if found is None else found
 
     def moved(value: ir.Value | None) -> float:
         try:
@@ -75,5 +76,6 @@ def predict(model: ir.Model, shapes: Mapping[str, tuple[int, ...]], provider: st
                 traffic = written + sum(map(moved, node.inputs))
             work = (macs(node, sizes) or 0) / machine.macs
             rule = node.metadata_props.get(RULE_KEY, "")
-            seconds[rule] += work + traffic / machine.bytes + machine.call
+            taken = work + traffic / machine.bytes + machine.call
+            seconds[rule] = seconds.get(rule, 0.0) + taken
     return seconds

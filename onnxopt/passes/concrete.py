@@ -37,9 +37,9 @@ def concrete(model: ir.Model, given: Mapping[str, Shape]) -> dict[str, Shape]:
         inferred = graph
     found = dict(given)
     for info in (*inferred.input, *inferred.value_info, *inferred.output):
-        dims = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-        if info.type.tensor_type.HasField("shape") and (all(dims) or info.name not in found):
-            found[info.name] = tuple(dim or 1 for dim in dims)
+        shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        if info.type.tensor_type.HasField("shape") and (all(shape) or info.name not in found):
+            found[info.name] = tuple(size or 1 for size in shape)
     return found
 
 

@@ -33,14 +33,12 @@ def optimize(report: OptimizeReport) -> str:
     """Write the verdicts, the operators before and after, and the details folded away."""
     good = "✅" if report else "❌"
     proof, _ = rows.verdict(report.verification)
-    speed = "not measured"
-    if report.difference is not None:
-        speed = f"on {report.difference.provider}: {report.difference.sentence()}"
     parts = [
         f"### {good} {_code(_name(report.input))} optimized for {report.target}",
-        _bullets([proof, f"speed: {speed}", *_ends(report)]),
+        _bullets([proof, rows.speed(report), *_ends(report)]),
         _changes(report.input, report.output),
         _steps(report),
+        _measurements(report),
     ]
     if report.verification is not None and report.verification.outputs:
         parts.append(_folded("Outputs", _outputs(report.verification)))
@@ -147,6 +145,26 @@ def _steps(report: OptimizeReport) -> str:
         left=2,
     )
     return _folded("Steps", made)
+
+
+def _measurements(report: OptimizeReport) -> str:
+    """Write what was put to the clock, unless the bullets above say it all."""
+    if len(report.measurements) < 2:
+        return ""
+    made = _table(
+        ("measured", "against", "speed", "then"),
+        (
+            (
+                each.difference.candidate,
+                each.difference.baseline,
+                each.difference.times(),
+                each.decision,
+            )
+            for each in report.measurements
+        ),
+        left=4,
+    )
+    return _folded("Measurements", made)
 
 
 def _outputs(comparison: Comparison) -> str:

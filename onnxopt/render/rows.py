@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from onnxopt.render.words import counts_text, macs_text, op_text, percent_change, signed
 from onnxopt.report import (
+    RESULT,
     BenchmarkResult,
     Comparison,
     InspectReport,
@@ -129,6 +130,32 @@ def verdict(comparison: Comparison | None) -> tuple[str, bool]:
     why = f": {comparison.reason}" if comparison.reason else ""
     count = f"{len(wrong)} of {plural(len(comparison.outputs), 'output')}"
     return f"OUTPUTS DIFFER: {count} {where}{why}", False
+
+
+def speed(report: OptimizeReport) -> str:
+    """Say in one sentence how fast the result is, or why there is nothing to say."""
+    if report.difference is not None:
+        return f"speed on {report.difference.provider}: {report.difference.sentence()}"
+    if whole := [each for each in report.measurements if each.what == RESULT]:
+        return f"speed: the original is handed back, the result was {whole[-1].difference.times()}"
+    if not any(step.status == "kept" for step in report.steps):
+        return "speed: not measured, because nothing was changed"
+    return "speed: not measured"
+
+
+def measured(report: OptimizeReport) -> list[str]:
+    """Say of each group that was asked about what it brings or costs, and what became of it."""
+    latest = {each.what: each for each in report.measurements if each.what != RESULT}
+    telling = [each for each in latest.values() if each.difference.verdict != "no difference"]
+    equal = [name for name, each in latest.items() if each not in telling]
+    lines = [
+        f"{each.what}: {each.difference.times()} with it"
+        + ("" if each.decision == "kept" else f", {each.decision}")
+        for each in telling
+    ]
+    if equal:
+        lines.append(f"no difference by itself: {', '.join(sorted(equal))}")
+    return lines
 
 
 def failing_first(outputs: Sequence[OutputComparison]) -> list[OutputComparison]:

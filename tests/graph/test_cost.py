@@ -51,7 +51,7 @@ def test_seconds_are_told_by_the_rule_that_made_the_node():
     g = Graph()
     x = g.input("x", 64, 64)
     model = io.from_proto(g.model(g.Relu(g.Exp(x))))
-    exp, relu = model.graph
+    exp = model.graph[0]
     exp.metadata_props[RULE_KEY] = "make_exp"
     shapes.infer(model)
     found = predict(model, {}, "cpu")

@@ -11,6 +11,7 @@ from onnxopt.report import (
     Comparison,
     Difference,
     InspectReport,
+    Measurement,
     NodeInfo,
     OptimizeReport,
     OutputComparison,
@@ -80,6 +81,23 @@ FASTER = Difference(
     processes=5,
 )
 
+SLOWER = dataclasses.replace(FASTER, ratio=0.8, low=0.77, high=0.83, verdict="slower")
+EQUAL = dataclasses.replace(FASTER, ratio=1.0, low=0.99, high=1.01, verdict="no difference")
+MEASUREMENTS = tuple(
+    Measurement(
+        what=what,
+        units=("fuse_erf_gelu",),
+        difference=dataclasses.replace(found, baseline=baseline, candidate="result"),
+        decision=decision,
+    )
+    for what, baseline, found, decision in (
+        ("result", "original", FASTER, "left out in part"),
+        ("activations", "result without activations", SLOWER, "left out"),
+        ("norms", "result without norms", EQUAL, "kept"),
+        ("attention", "result without attention", FASTER, "kept"),
+    )
+)
+
 STEPS = (
     Step(name="inline", done={}, nodes_before=214, nodes_after=214, seconds=0.0004,
          status="unchanged"),
@@ -108,6 +126,7 @@ def make_optimize() -> OptimizeReport:
         seconds=24.7,
         peak_rss_bytes=181_000_000,
         written=True,
+        measurements=MEASUREMENTS,
     )  # fmt: skip
 
 
@@ -120,6 +139,7 @@ def make_failed() -> OptimizeReport:
         make_optimize(),
         verification=dataclasses.replace(PROVEN, passed=False, outputs=(*PROVEN.outputs, wrong)),
         difference=None,
+        measurements=(),
         written=False,
     )
 

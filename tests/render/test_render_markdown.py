@@ -41,6 +41,12 @@ def test_optimize_leads_with_the_verdicts(optimized, failed):
     assert "nothing written" in text
 
 
+def test_optimize_tells_every_comparison_of_speed(optimized):
+    text = markdown.optimize(optimized)
+    assert "| result | result without norms | no difference (0.99–1.01) | kept |" in text
+    assert "| result | result without activations | 1.25× slower (1.20–1.30) | left out |" in text
+
+
 def test_names_do_not_become_markup(inspected):
     odd = dataclasses.replace(inspected.profile, path="a`b|c.onnx")
     nodes = (dataclasses.replace(inspected.nodes[0], op="a|b_c<img>"),)

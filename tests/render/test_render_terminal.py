@@ -35,6 +35,23 @@ def test_optimize_shows_what_changed_and_ends_with_the_verdicts(optimized):
     assert text.index("verified:") > text.index("Operators")
 
 
+def test_optimize_says_what_groups_bring_and_cost(optimized):
+    lines = screen(optimize.report(optimized)).splitlines()
+    assert "  activations: 1.25× slower (1.20–1.30) with it, left out" in lines
+    assert "  attention: 1.12× faster (1.09–1.15) with it" in lines
+    assert "  no difference by itself: norms" in lines
+
+
+def test_original_that_is_handed_back_is_said(optimized):
+    (whole, slower, *_) = optimized.measurements
+    whole = dataclasses.replace(whole, difference=slower.difference, decision="left out")
+    report = dataclasses.replace(optimized, difference=None, measurements=(whole,))
+    text = "speed: the original is handed back, the result was 1.25× slower (1.20–1.30)"
+    assert text in screen(optimize.report(report)).splitlines()
+    report = dataclasses.replace(optimized, difference=None, measurements=(), steps=())
+    assert "not measured, because nothing was changed" in screen(optimize.report(report))
+
+
 def test_optimize_shows_refusals_and_idle_steps_when_asked(optimized):
     quiet, verbose = (screen(optimize.report(optimized, verbose=v)) for v in (False, True))
     assert "scale can be overridden by the caller (3 times)" not in quiet

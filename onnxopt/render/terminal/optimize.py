@@ -20,7 +20,7 @@ from onnxopt.render.terminal.blocks import (
     section,
     table,
 )
-from onnxopt.report import Difference, OptimizeReport, Profile, Step
+from onnxopt.report import OptimizeReport, Profile, Step
 from onnxopt.text import human_bytes, human_seconds, plural
 
 _STEP_STYLES = {"rolled back": CARE, "refused": CARE, "unchanged": FAINT}
@@ -43,18 +43,15 @@ def report(result: OptimizeReport, *, verbose: bool = False) -> RenderableType:
         parts.append(section("Rules that almost fired", *_refusals(result.refusals)))
     parts += [line(text, CARE) for text in rows.drops(result)]
     parts += notes(rows.warnings(result))
-    parts += [_proof(result), speed(result.difference), _end(result)]
+    parts += [_proof(result), _speed(result), _end(result)]
     return Group(*parts)
 
 
-def speed(difference: Difference | None) -> RenderableType:
-    """Say the measured difference in one sentence."""
-    if difference is None:
-        return line("speed: not measured", FAINT)
-    return line(
-        f"speed on {difference.provider}: {difference.sentence()}",
-        _VERDICT_STYLES.get(difference.verdict, ""),
-    )
+def _speed(result: OptimizeReport) -> RenderableType:
+    verdict = result.difference.verdict if result.difference is not None else ""
+    style = _VERDICT_STYLES.get(verdict, "" if verdict else FAINT)
+    asked = (line(f"  {text}", FAINT) for text in rows.measured(result))
+    return Group(line(rows.speed(result), style), *asked)
 
 
 def _operators(before: Profile, after: Profile) -> list[RenderableType]:
