@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -34,14 +33,20 @@ def tensor_hint(tensor: ir.TensorProtocol) -> Hashable:
     if tensor.dtype == ir.DataType.STRING or tensor.dtype.bitwidth < 8:
         return kind
     if isinstance(tensor, MappedTensor):
-        held: Any = tensor.view
-    else:
-        array = np.asarray(tensor.numpy())
-        if not array.flags.c_contiguous:
-            return kind
-        held = array.reshape(-1).view(np.uint8)
-    middle = len(held) // 2
-    return *kind, bytes(held[:_PIECE]), bytes(held[middle : middle + _PIECE]), bytes(held[-_PIECE:])
+        # Read, not mapped: mapping a few bytes brings the memory around them too.
+        places, start = _places(tensor.nbytes), tensor.offset
+        return *kind, *(tensor.file.read(start + at, length) for at, length in places)
+    array = np.asarray(tensor.numpy())
+    if not array.flags.c_contiguous:
+        return kind
+    held = array.reshape(-1).view(np.uint8)
+    return *kind, *(bytes(held[at : at + length]) for at, length in _places(len(held)))
+
+
+def _places(size: int) -> Iterator[tuple[int, int]]:
+    """Yield where to look at so many bytes, and at how many: first, in the middle, last."""
+    for start in (0, size // 2, max(size - _PIECE, 0)):
+        yield start, min(_PIECE, size - start)
 
 
 def attributes_key(

@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.spill import spill_of
 
 RULE_KEY = "onnxopt.rule"
 """Key of the node metadata that names the rule which made the node."""
@@ -116,6 +117,7 @@ class Editor:
         """Make a free-standing constant an initializer of the graph that `before` stands in."""
         assert value.const_value is not None
         value.name = self.fresh(name)
+        value.const_value = spill_of(self.model).keep(value.const_value)
         graph_of(before).register_initializer(value)
 
     def insert(self, nodes: Sequence[ir.Node], before: ir.Node) -> None:

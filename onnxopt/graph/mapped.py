@@ -9,8 +9,9 @@ import math
 import mmap
 import os
 import stat
+import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import IO, Any
 
@@ -23,6 +24,8 @@ from onnxopt.graph.storage import wire
 _CHUNK = 1 << 20
 # Below this a copy by the kernel costs more than one through a buffer.
 _SMALL = 1 << 16
+_AROUND = 1 << 16
+_MOST_AT_ONCE = 1 << 30
 # What copy_file_range answers where it cannot do it: other file systems, old kernels, pipes.
 _NO_KERNEL_COPY = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV,
                    errno.EBADF, errno.EISDIR, errno.ETXTBSY}  # fmt: skip
@@ -42,7 +45,21 @@ class MappedFile:
             self.view = memoryview(source)
             return
         # Not to wait for a writer where the name is a pipe's.
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._hold(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+
+    @classmethod
+    def scratch(cls, folder: str, size: int) -> MappedFile:
+        """Make a file of `size` zeros in a folder, without a name, to be filled with `write`.
+
+        What is never written takes no room. Raises `OSError`.
+        """
+        made = cls(b"")
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            os.truncate(file.fileno(), size)
+            made._hold(os.dup(file.fileno()))
+        return made
+
+    def _hold(self, descriptor: int) -> None:
         weakref.finalize(self, os.close, descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -54,16 +71,44 @@ class MappedFile:
     def __len__(self) -> int:
         return len(self.view)
 
-    def forget(self) -> None:
+    def forget(self, offset: int = 0, length: int | None = None) -> None:
         """Let go of the pages that were read: they come back when they are read again."""
         if isinstance(self.view.obj, mmap.mmap):
-            self.view.obj.madvise(mmap.MADV_DONTNEED)
+            # Reading one page maps those around it too.
+            start = max(offset - _AROUND, 0) // mmap.PAGESIZE * mmap.PAGESIZE
+            end = len(self) if length is None else min(offset + length + _AROUND, len(self))
+            self.view.obj.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes without mapping them: a large file read this way takes no memory."""
         if self.descriptor is None:
             return bytes(self.view[offset : offset + length])
         return os.pread(self.descriptor, length, offset)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Put bytes into a file that was made by `scratch`."""
+        assert self.descriptor is not None
+        while data:
+            done = os.pwrite(self.descriptor, data[:_MOST_AT_ONCE], offset)
+            data, offset = data[done:], offset + done
+
+
+class _Window(np.ndarray[Any, Any]):
+    """An array that lies in a mapped file; arrays that are made of it keep it as their base."""
+
+
+def window(
+    file: MappedFile, offset: int, dtype: np.dtype[Any], shape: Sequence[int]
+) -> np.ndarray[Any, Any]:
+    """Return the numbers at an offset of a file, read-only and without a copy.
+
+    Once no array refers to them any more, the memory that a large one took is free again: weights
+    of any size can be looked at, one after the other.
+    """
+    held = _Window(tuple(shape), dtype, buffer=file.view, offset=offset)
+    if held.nbytes >= _SMALL and file.descriptor is not None:
+        weakref.finalize(held, file.forget, offset, held.nbytes).atexit = False
+    return held.view(np.ndarray)
 
 
 class MappedTensor(ir.LazyTensor):
@@ -168,19 +213,15 @@ class MappedTensor(ir.LazyTensor):
 
 
 def _read(file: MappedFile, offset: int, dtype: ir.DataType, shape: ir.Shape) -> ir.TensorProtocol:
-    count = math.prod(shape.numpy())
+    dims = [int(dim) for dim in shape.numpy()]
     if dtype.bitwidth < 8:
-        size = -(-count * dtype.bitwidth // 8)
-        packed = np.frombuffer(file.view, dtype=np.uint8, offset=offset, count=size)
+        size = -(-math.prod(dims) * dtype.bitwidth // 8)
+        packed = window(file, offset, np.dtype(np.uint8), [size])
         return ir.PackedTensor(packed, dtype, shape=shape)
     little = dtype.numpy().newbyteorder("<")
     # A tensor without elements may lie at the very end, where numpy takes no offset.
-    array = (
-        np.frombuffer(file.view, dtype=little, offset=offset, count=count)
-        if count
-        else (np.empty(0, little))
-    )
-    return ir.Tensor(array.reshape(shape.numpy()), dtype=dtype, shape=shape)
+    array = np.empty(dims, little) if 0 in dims else window(file, offset, little, dims)
+    return ir.Tensor(array, dtype=dtype, shape=shape)
 
 
 def digest(tensor: ir.TensorProtocol) -> bytes:

@@ -155,3 +155,43 @@ def test_descriptors_are_given_back(tmp_path):
 def test_a_user_who_serializes_with_onnx_ir_gets_the_bytes(tmp_path):
     tensor = tensor_in(tmp_path / "w", b"\x05" * 3000)
     assert ir.to_proto(tensor).raw_data == b"\x05" * 3000
+
+
+def resident(path):
+    """Return how many bytes of a file this process has in memory."""
+    text = Path("/proc/self/smaps").read_text()
+    return 1024 * sum(
+        int(part.partition("Rss:")[2].split()[0])
+        for part in text.split("VmFlags:")
+        if f"{path}\n" in part
+    )
+
+
+def test_what_was_read_of_a_large_tensor_leaves_the_memory_with_the_last_array(tmp_path):
+    path = tmp_path / "w"
+    tensor = tensor_in(path, os.urandom(1 << 22), before=bytes(100))
+    array = tensor.numpy()
+    part = array.reshape(2, -1)[1]
+    assert int(array.max()) == 255
+    assert resident(path) > 3 << 20
+    del array
+    assert resident(path) > 3 << 20, "a part of it is still in use"
+    assert part.sum() > 0
+    del part
+    assert resident(path) < 1 << 18
+
+
+def test_a_scratch_file_has_no_name_and_holds_what_is_written(tmp_path):
+    file = MappedFile.scratch(str(tmp_path), 1 << 30)
+    data = os.urandom(100_000)
+    file.write(4096, memoryview(data))
+    assert list(tmp_path.iterdir()) == []
+    assert bytes(file.view[4096:104_096]) == file.read(4096, 100_000) == data
+    assert len(file) == 1 << 30
+
+
+def test_a_scratch_file_that_is_gone_gives_its_descriptors_back(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        MappedFile.scratch(str(tmp_path), 4096)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
