@@ -67,6 +67,8 @@ def turn_einsum_into_matmul(new: Builder, node: ir.Node, x: ir.Value, y: ir.Valu
     product = _as_product(left, right, found[1])
     if product is None:
         return None
+    if facts.dtype(x) == ir.DataType.BFLOAT16:
+        new.refuse("onnxruntime has no MatMul of bfloat16 on a processor")
     if product.row[0] not in left:
         left, right, x, y = right, left, y, x
     sizes = dict(zip(left, dims.shape(x) or (), strict=False))

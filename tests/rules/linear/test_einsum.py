@@ -92,6 +92,13 @@ def test_sums_that_might_broadcast_and_integers_stay():
     assert_untouched(einsum.turn_einsum_into_matmul, model)
 
 
+def test_bfloat16_stays_where_its_kernel_is():
+    g = Graph(22)
+    inputs = [g.input(name, 3, 3, dtype=TensorProto.BFLOAT16) for name in "xz"]
+    model = g.model(g.Einsum(*inputs, equation="ij,jk->ik"), dtype=TensorProto.BFLOAT16)
+    assert_untouched(einsum.turn_einsum_into_matmul, model)
+
+
 def test_a_rearrangement_is_a_transpose():
     for equation, becomes in (
         ("abc->cab", ["Transpose", "Relu"]),
