@@ -80,7 +80,14 @@ def optimize(
         _require_runtime()
     with _on_disk(model) as source:
         path, feeds = _samples(data)
-        prover = prove.Prover(source, config, data=path, feeds=feeds, progress=progress)
+        prover = prove.Prover(
+            source,
+            config,
+            data=path,
+            feeds=feeds,
+            progress=progress,
+            beside=None if output is None else Path(output).absolute().parent,
+        )
         original = prover.original().model
         if output is not None:
             io.check_output(output, io.source_of(original))

@@ -8,6 +8,7 @@ halving: the units are enabled in their order up to the first prefix that fails.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import weakref
@@ -23,11 +24,13 @@ from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import Declared, Signature, signature_of
+from onnxopt.graph.spill import spill_into
 from onnxopt.passes import dims, shapes
 from onnxopt.pipeline import PassCrashedError, Progress, Transformation, transform
 from onnxopt.report import ORIGINAL, RESULT, Comparison, Difference, Measurement, Profile, Step
 
 _MOST_CULPRITS = 12
+_LARGE = 1 << 30  # bytes: such a model is not copied to where small temporary files go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +100,15 @@ class Prover:
         data: Path | str | None = None,
         feeds: Sequence[Mapping[str, Any]] | None = None,
         progress: Progress | None = None,
+        beside: Path | None = None,
     ) -> None:
+        """Take the model at `source`; what is large and temporary goes to the folder `beside`."""
         self.source = source
         self.config = config
         self.data = data
         self.feeds = feeds
         self.progress = progress
+        self.beside = beside
         self.crashed: dict[str, str] = {}
         self._original: Original | None = None
         self._reference: Any = None
@@ -120,12 +126,19 @@ class Prover:
             loaded, self._original = self._original, None
             return loaded
         model = io.load(self.source)
+        spill_into(model, self.beside)
         if self.config.fix:
             dims.fix(model, self.config.fix)
         declared, signature = Declared.of(model), signature_of(model)
         shaped = shapes.declares_shapes(model)
         shapes.infer(model)
         return Original(model=model, declared=declared, signature=signature, shaped=shaped)
+
+    @functools.cached_property
+    def file_bytes(self) -> int:
+        """The size of the model's files."""
+        source = io.source_of(self.original().model)
+        return 0 if source is None else source.file_bytes
 
     def make(self, without: frozenset[str] = frozenset()) -> Candidate:
         """Load the file and run the steps but some; a pass or rule that crashes is left out too."""
@@ -158,7 +171,8 @@ class Prover:
         proof = Proof(candidate=self.make())
         if unmeasurable:
             proof.warnings.append(unmeasurable)
-        with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        place = self.beside if self.file_bytes > _LARGE else None
+        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=place) as folder:
             self.folder = Path(folder)
             if self.config.verify:
                 self._verify(proof)
@@ -194,6 +208,8 @@ class Prover:
         """Hold a candidate against the original on the same feeds."""
         from onnxopt.runtime.crash import crash_on_loading
 
+        if shortage := self._shortage():
+            return Comparison.unverified(f"{shortage}: use 'onnxopt compare' on a larger machine")
         path = self._write(candidate)
         reference = self.reference()
         self._tell("verifying", None)
@@ -240,15 +256,24 @@ class Prover:
             proof.dropped[guilty] = f"its result differs: {proof.verification.reason}"
             proof.candidate, proof.verification = attempt(frozenset(proof.dropped))
 
+    def _shortage(self) -> str:
+        """Say that there is not the memory to run the model, or nothing."""
+        from onnxopt.runtime.memory import shortage
+
+        return shortage(self.file_bytes)
+
     def _leave_measuring(self) -> str:
-        """Go by the table where the target's provider cannot run here, and say so."""
+        """Go by the table where the model cannot run here on the target's provider; say so."""
         from onnxopt.runtime.providers import check_usable
 
+        why = self._shortage()
         try:
             check_usable(self.config.target.provider)
         except ProviderError as error:
+            why = str(error)
+        if why:
             self.config = replace(self.config, measure=False)
-            return f"not measured: {error}"
+            return f"not measured: {why}"
         return ""
 
     def _measure(self, proof: Proof) -> None:

@@ -13,6 +13,7 @@ from onnxopt import prove
 from onnxopt.config import find_target
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import rule
+from onnxopt.runtime import memory
 from tests.passes.graphs import info, model_of, node
 
 
@@ -154,3 +155,27 @@ def test_crash_is_told_from_an_exception(model, monkeypatch, tmp_path):
     assert crash.crash_on_loading(tmp_path / "missing.onnx") == ""
     monkeypatch.setattr(crash, "_LOAD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     assert "SIGSEGV" in crash.crash_on_loading(model)
+
+
+def test_a_model_that_does_not_fit_into_memory_is_neither_verified_nor_measured(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10)
+    output = tmp_path / "out.onnx"
+    report = onnxopt.optimize(model, output)
+    assert report.verification is not None
+    assert not report.verification.verified
+    assert "memory to run the model, and 10 B are free" in report.verification.reason
+    assert any(told.startswith("not measured: onnxruntime needs") for told in report.warnings)
+    assert output.exists()
+
+
+def test_what_is_large_and_temporary_lies_beside_the_output(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(prove, "_LARGE", 0)
+    written = []
+    real = prove.io.save
+    monkeypatch.setattr(prove.io, "save", lambda m, path: (written.append(path), real(m, path)))
+    (tmp_path / "there").mkdir()
+    onnxopt.optimize(model, tmp_path / "there" / "out.onnx", measure=False)
+    assert all(path.is_relative_to(tmp_path / "there") for path in written)
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["out.onnx"]

@@ -53,7 +53,7 @@ class Spill:
         self.spilled += tensor.nbytes
         return held
 
-    def _write(self, tensor: ir.Tensor) -> MappedTensor:
+    def _write(self, tensor: ir.TensorProtocol) -> MappedTensor:
         size = tensor.nbytes
         if self._file is None or self._end + size > len(self._file):
             folder = str(self.folder or tempfile.gettempdir())
@@ -65,7 +65,7 @@ class Spill:
             file,
             offset,
             dtype=tensor.dtype,
-            shape=ir.Shape(tensor.shape),
+            shape=ir.Shape(tensor.shape.numpy()),
             name=tensor.name,
             doc_string=tensor.doc_string,
             metadata_props=dict(tensor.metadata_props) or None,
@@ -83,8 +83,8 @@ def spill_of(model: ir.Model) -> Spill:
     return found
 
 
-def _bytes_of(tensor: ir.Tensor) -> memoryview:
+def _bytes_of(tensor: ir.TensorProtocol) -> memoryview:
     """Return the bytes as they lie in a file, without a copy where the array is so already."""
     if tensor.dtype.bitwidth < 8:
         return memoryview(tensor.tobytes())
-    return memoryview(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
