@@ -8,7 +8,6 @@ halving: the units are enabled in their order up to the first prefix that fails.
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
 import weakref
@@ -109,6 +108,7 @@ class Prover:
         self.feeds = feeds
         self.progress = progress
         self.beside = beside
+        self.file_bytes = 0
         self.crashed: dict[str, str] = {}
         self._original: Original | None = None
         self._reference: Any = None
@@ -127,18 +127,14 @@ class Prover:
             return loaded
         model = io.load(self.source)
         spill_into(model, self.beside)
+        origin = io.source_of(model)
+        self.file_bytes = 0 if origin is None else origin.file_bytes
         if self.config.fix:
             dims.fix(model, self.config.fix)
         declared, signature = Declared.of(model), signature_of(model)
         shaped = shapes.declares_shapes(model)
         shapes.infer(model)
         return Original(model=model, declared=declared, signature=signature, shaped=shaped)
-
-    @functools.cached_property
-    def file_bytes(self) -> int:
-        """The size of the model's files."""
-        source = io.source_of(self.original().model)
-        return 0 if source is None else source.file_bytes
 
     def make(self, without: frozenset[str] = frozenset()) -> Candidate:
         """Load the file and run the steps but some; a pass or rule that crashes is left out too."""
@@ -167,6 +163,7 @@ class Prover:
 
     def prove(self) -> Proof:
         """Make the best candidate that is right and, where it can be measured, not slower."""
+        self.original()
         unmeasurable = self._leave_measuring() if self.config.measure else ""
         proof = Proof(candidate=self.make())
         if unmeasurable:
