@@ -133,14 +133,19 @@ TABLE = (
     "linear.scale_through.fold_scale_from_afar_into_linear",
     "linear.scale_through.fold_scale_from_afar_into_next_linear",
     "attention.guard.guard_by_mask",
+    "attention.rotary.fuse_rotary_embedding",
     "attention.fused.fuse_multi_head_attention",
     "attention.fused.fuse_attention",
     "attention.biases.drop_key_bias",
     "attention.biases.fold_value_bias_into_output",
+    "unread.channels.drop_constant_channels",
+    "unread.channels.merge_equal_channels",
     "linear.chains.merge_convolutions",
     "linear.chains.merge_matrices",
     # parts of tensors, cut before they are computed
+    "unread.several.split_what_is_read",
     "unread.cuts.slice_before_computing",
+    "unread.several.slices_before_computing",
     "unread.cuts.gather_before_computing",
 )
 

@@ -36,15 +36,18 @@ def drop_dropout(new: Builder, node: ir.Node) -> Any:
     return x
 
 
+_FILLED = const("c") | op.Expand(const("c"), var("shape"), shared=True)
+
+
 @rule(
-    op.Mul(x, const("c"), bind="node")
-    | op.Div(x, const("c"), bind="node")
-    | op.Pow(x, const("c"), bind="node")
-    | op.Add(x, const("c"), bind="node")
-    | op.Sub(x, const("c"), bind="node")
-    | op.And(x, const("c"), bind="node")
-    | op.Or(x, const("c"), bind="node")
-    | op.Xor(x, const("c"), bind="node"),
+    op.Mul(x, _FILLED, bind="node")
+    | op.Div(x, _FILLED, bind="node")
+    | op.Pow(x, _FILLED, bind="node")
+    | op.Add(x, _FILLED, bind="node")
+    | op.Sub(x, _FILLED, bind="node")
+    | op.And(x, _FILLED, bind="node")
+    | op.Or(x, _FILLED, bind="node")
+    | op.Xor(x, _FILLED, bind="node"),
     since=7,
 )
 def drop_neutral_operand(new: Builder, node: ir.Node, x: ir.Value) -> Any:
@@ -76,20 +79,36 @@ def drop_single_operand(new: Builder, node: ir.Node) -> Any:
 def drop_decided_where(new: Builder, node: ir.Node) -> Any:
     """Where with a constant condition, all true or all false, becomes the operand it picks."""
     condition, yes, no = node.inputs
-    held = facts.constant(condition)
+    held = _expanded(condition)
     if held is None or not held.size or not (held.all() or not held.any()):
         return None
     picked, other = (yes, no) if held.all() else (no, yes)
     if not dims.broadcast_keeps(picked, dims.shape(condition)):
-        new.refuse("the condition broadcasts the operand")
+        number = facts.scalar(picked)
+        expand = facts.made_by(condition, "Expand", node)
+        if expand is None or number is None or facts.scalar(other) is None:
+            new.refuse("the condition broadcasts the operand")
+        if not dims.broadcast_keeps(condition, dims.shape(picked)):
+            new.refuse("the operand has more axes than the condition")
+        if not dims.broadcast_keeps(condition, dims.shape(other)):
+            new.refuse("the operand has more axes than the condition")
+        full = new.constant(np.full(held.shape, number), facts.dtype(picked))
+        return new.Expand(full, expand.inputs[1])
     if not dims.broadcast_keeps(picked, dims.shape(other)):
         new.refuse("the operand that is not picked broadcasts the other")
     return picked
 
 
+def _expanded(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """Return a constant, or the one that is expanded to a shape known at run time, or None."""
+    node = None if value is None else value.producer()
+    expands = node is not None and node.op_type == "Expand" and not node.domain
+    return facts.constant(node.inputs[0] if node is not None and expands else value)
+
+
 def _is_filled(value: ir.Value | None, number: int) -> bool:
     """Tell whether every element of a constant is `number`; stops at the first where it is not."""
-    array = facts.constant(value)
+    array = _expanded(value)
     if array is None or not array.size or array.flat[0] != number:
         return False
     return bool(np.all(array == number))

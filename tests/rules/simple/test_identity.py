@@ -112,3 +112,30 @@ def test_where_that_is_open_or_broadcasts_stays():
     g = Graph()
     y = g.Where(np.array(True), g.input("x", 3), np.zeros((2, 3), np.float32))
     assert_untouched(identity.drop_decided_where, g.model(y))
+
+
+def test_an_operand_that_is_expanded_to_the_neutral_number_goes():
+    g = Graph()
+    x = g.input("x", 2, 4, 3, 5)
+    zeros = g.Expand(g.const(np.zeros((1, 1, 3, 1))), np.array([2, 1, 3, 5]))
+    assert_rewrites(identity.drop_neutral_operand, g.model(g.Relu(g.Add(x, zeros))))
+    assert_rewrites(
+        identity.drop_neutral_operand, g.model(g.Relu(g.Add(x, zeros))), loses=["mirrored"]
+    )
+    g = Graph()
+    ones = g.Expand(g.const(np.ones((1, 3, 1))), np.array([2, 4, 3, 5]))
+    assert_untouched(identity.drop_neutral_operand, g.model(g.Mul(g.input("x", 3, 1), ones)))
+
+
+def test_a_condition_that_is_expanded_decides_too():
+    g = Graph()
+    sizes = g.Shape(g.input("x", "N", 4, 3, 3))
+    shape = g.Concat(g.Slice(sizes, np.array([0]), np.array([1])), np.array([1, 3, 3]), axis=0)
+    seen = g.Expand(g.const(np.ones((1, 1, 3, 1), bool)), shape)
+    model = g.model(g.Where(seen, 0.0, -3.4e38))
+    result = assert_rewrites(identity.drop_decided_where, model, loses=["half precision"])
+    assert "Where" not in [node.op_type for node in result.graph.node]
+    g = Graph()
+    shape = g.input("shape", 2, dtype=TensorProto.INT64)
+    some = g.Expand(g.const(np.array([True, False])), shape)
+    assert_untouched(identity.drop_decided_where, g.model(g.Where(some, 0.0, 1.0)))
