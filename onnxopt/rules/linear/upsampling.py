@@ -35,6 +35,9 @@ _RESIZED_ELEMENT = 32
 _FEWEST_CHANNELS = 48
 """From so many input channels on, ConvTranspose took less time than both in all measurements."""
 
+_FEW_ELEMENTS = 1 << 13
+"""A result of so many elements takes the time that it takes to start a node."""
+
 x, w, b = var("x"), const("w"), const("b", default=0)
 _ORIGINS = {"asymmetric": 0.0, "half_pixel": 0.5, "pytorch_half_pixel": 0.5}
 _ROUNDINGS: dict[str, Callable[[float], int]] = {
@@ -95,7 +98,8 @@ def merge_upsampling_into_convolution(
     if set(steps) - {1} or max(w.shape[2:]) == 1:
         return None
     known = layer_of(new, conv)
-    if known.groups > 1 or known.inputs < _FEWEST_CHANNELS:
+    size = math.prod(facts.static_shape(conv.outputs[0]) or (_FEW_ELEMENTS, 2))
+    if known.groups > 1 or (known.inputs < _FEWEST_CHANNELS and size > _FEW_ELEMENTS):
         new.refuse("ConvTranspose would take longer")
     scales = _copies(new, resize, w.ndim)
     reach = [taps - 1 for taps in w.shape[2:]] * 2

@@ -141,6 +141,6 @@ def test_leaves_thin_grouped_strided_and_widely_padded_convolutions():
         (48, {"group": 2, "pads": [1] * 4}),
     ]:
         g = Graph()
-        y = enlarged(g, g.input("x", 1, inputs, 4, 5), mode="nearest", **PLAIN)
+        y = enlarged(g, g.input("x", 1, inputs, 40, 30), mode="nearest", **PLAIN)
         per_group = inputs // options.get("group", 1)
         assert_untouched(MERGED, g.model(conv(g, y, 3, inputs=per_group, **options)), target="cpu")
