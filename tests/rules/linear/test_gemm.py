@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from onnx import TensorProto
 
@@ -48,3 +49,33 @@ def test_leaves_unknown_widths_and_integers():
     y = g.MatMul(g.input("x", 4, 3, dtype=kind), g.input("w", 3, 5, dtype=kind))
     model = g.model(g.Add(y, g.input("b", 5, dtype=kind)), dtype=kind)
     assert_untouched(gemm.fuse_matmul_add, model)
+
+
+def merged_gemm(shape=(2, 3, 8), merged=(-1, 8), parted=(2, 3, 5), opset=17, **attributes):
+    g = Graph(opset)
+    x = g.Reshape(g.input("x", *shape), np.array(merged, np.int64))
+    weight = g.weight(5, 8) if attributes.get("transB") else g.weight(8, 5)
+    y = g.Gemm(x, weight, g.weight(5), **attributes)
+    return g.model(g.Reshape(y, np.array(parted, np.int64)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (1, 2, 3, 8)])
+def test_gemm_between_reshapes(shape):
+    model = merged_gemm(shape, parted=(*shape[:-1], 5))
+    rule = gemm.multiply_without_merging
+    assert_rewrites(rule, model, becomes=["MatMul", "Add"], loses=["overridable"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"parted": (3, 2, 5)},
+        {"parted": (6, 5)},
+        {"shape": (3, 2, 8), "merged": (6, 8), "parted": (2, 3, 5)},
+        {"shape": (2, 3, 4, 2), "parted": (2, 3, 5)},
+        {"alpha": 0.5},
+        {"transB": 1},
+    ],
+)
+def test_gemm_between_other_reshapes_stays(options):
+    assert_untouched(gemm.multiply_without_merging, merged_gemm(**options))
