@@ -65,10 +65,19 @@ class PassCrashedError(Exception):
 
 @dataclass(kw_only=True)
 class Transformation:
-    """What the steps did to a model, in order, and what the rules refused."""
+    """What the steps did to a model, in order, and what the rules refused.
+
+    `raised_for` names the rules for which the operator set was raised without being asked for.
+    """
 
     steps: list[Step] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
+    raised_for: set[str] = field(default_factory=set)
+
+    @property
+    def raised_in_vain(self) -> bool:
+        """Whether the operator set was raised, and then every rule that wanted it refused."""
+        return bool(self.raised_for) and not self.raised_for & self.outcome.done.keys()
 
     def units(self) -> list[str]:
         """Return what can be left out one by one: the rules and passes that did something."""
@@ -94,7 +103,10 @@ def check_names(names: Iterable[str]) -> None:
     known = {*pass_names(), *rules.names()}
     for name in names:
         if name not in known:
-            raise OnnxOptError(f"no pass or rule is called {name!r}", near_matches(name, known))
+            raise OnnxOptError(
+                f"no pass or rule is called {name!r}",
+                near_matches(name, known, otherwise="onnxopt rules lists them"),
+            )
 
 
 def transform(
@@ -249,6 +261,7 @@ class _Run:
         goal = max((rule.since for rule in newer if rule.name in wanted), default=now)
         if goal == now or opset.obstacle_to(editor, goal):
             return Counter()
+        self.result.raised_for.update(rule.name for rule in newer if rule.since <= goal)
         return opset.raise_to(editor, goal)
 
     def check(self, name: str) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 
 from onnxopt.accept import Acceptance, doubtful
 from onnxopt.config import OptimizeConfig
-from onnxopt.errors import DataError, ProviderError
-from onnxopt.graph import io
+from onnxopt.errors import DataError, OnnxOptError, ProviderError
+from onnxopt.graph import garbage, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import Declared, Signature, signature_of
 from onnxopt.graph.spill import spill_into
-from onnxopt.passes import dims, shapes
+from onnxopt.passes import dims, opset, shapes
 from onnxopt.pipeline import PassCrashedError, Progress, Transformation, transform
 from onnxopt.report import ORIGINAL, RESULT, Comparison, Difference, Measurement, Profile, Step
 
@@ -120,6 +120,7 @@ class Prover:
             self._original = self.load()
         return self._original
 
+    @garbage.paused()
     def load(self) -> Original:
         """Load the file, fix the dimensions that were asked for, infer shapes."""
         if self._original is not None:
@@ -136,6 +137,7 @@ class Prover:
         shapes.infer(model)
         return Original(model=model, declared=declared, signature=signature, shaped=shaped)
 
+    @garbage.paused()
     def make(self, without: frozenset[str] = frozenset()) -> Candidate:
         """Load the file and run the steps but some; a pass or rule that crashes is left out too."""
         while True:
@@ -154,6 +156,9 @@ class Prover:
                 self.crashed[crash.name] = str(crash)
                 continue
             self.crashed.update(made.outcome.crashed)
+            if made.raised_in_vain:
+                without |= {opset.NAME}
+                continue
             loaded.declared.restore(model)
             changed = loaded.signature.differences(signature_of(model))
             assert not changed, f"the signature changed: {changed}"
@@ -192,14 +197,25 @@ class Prover:
                 fitting = checked(self.feeds, self.load().model)
                 self._reference = Reference.of(self.source, fitting)
             else:
-                self._reference = Reference.invent(
-                    self.source,
-                    self.load().model,
-                    seed=self.config.seed,
-                    fix=self.config.fix,
-                    data=self.data,
-                )
+                self._reference = self._invent()
         return self._reference
+
+    def _invent(self) -> Any:
+        """Run the original on inputs that are made for it, of the sizes that were asked for."""
+        from onnxopt.runtime.compare import Reference
+
+        model, seed, fix = self.load().model, self.config.seed, self.config.fix
+        try:
+            return Reference.invent(self.source, model, seed=seed, fix=fix, data=self.data)
+        except DataError as error:
+            if not fix or self.data is not None:
+                raise
+            Reference.invent(self.source, io.load(self.source), seed=seed, count=1)
+            given = " ".join(f"--fix {name}={size}" for name, size in fix.items())
+            raise OnnxOptError(
+                f"the model does not run with {given}: {error.message}",
+                "the rest of the model contradicts that: fix what goes with it, or give --data PATH",
+            ) from error
 
     def judge(self, candidate: Candidate) -> Comparison:
         """Hold a candidate against the original on the same feeds."""
@@ -239,6 +255,9 @@ class Prover:
             proof.verification = Comparison.unverified(str(error))
         if not proof.verification.verified:
             proof.warnings.append(proof.verification.reason)
+            if proof.candidate.transformation.raised_for:
+                proof.dropped[opset.NAME] = "without --opset only what is verified may be raised"
+                proof.candidate = self.make(frozenset(proof.dropped))
             return
 
         def attempt(without: frozenset[str]) -> tuple[Candidate, Comparison]:
@@ -282,7 +301,9 @@ class Prover:
             acceptance = Acceptance(self, proof)
             try:
                 acceptance.run()
-            except ProviderError as error:
+            except (DataError, ProviderError) as error:
+                if self.data is not None and isinstance(error, DataError):
+                    raise
                 proof.warnings.append(f"not measured: {error}")
                 self._leave_out_doubtful(proof)
             proof.measurements = acceptance.measurements()

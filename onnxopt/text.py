@@ -42,10 +42,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else ending}"
 
 
-def near_matches(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names what `word` may have been meant to be, or all that is known."""
+def near_matches(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
+    """Return a hint that names what `word` may have been meant to be.
+
+    Where nothing is near, the hint is `otherwise`, or without it all that is known.
+    """
     import difflib
 
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return "did you mean " + " or ".join(near) + "?" if near else "known are: " + ", ".join(known)
+    near = near or [name for name in known if len(word) > 2 and word in name][:3]
+    if near:
+        return "did you mean " + " or ".join(near) + "?"
+    return otherwise or "known are: " + ", ".join(known)

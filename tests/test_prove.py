@@ -179,3 +179,31 @@ def test_what_is_large_and_temporary_lies_beside_the_output(model, tmp_path, mon
     onnxopt.optimize(model, tmp_path / "there" / "out.onnx", measure=False)
     assert all(path.is_relative_to(tmp_path / "there") for path in written)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["out.onnx"]
+
+
+def refuse(new, x):
+    new.refuse("in doubt")
+
+
+WANTS_18 = replace(replace_exp_wrongly, build=refuse, name="wants_18", since=18)
+
+
+def test_operator_set_is_raised_only_where_that_gains(model, with_rules):
+    with_rules(WANTS_18)
+    prover = prove.Prover(model, prove.OptimizeConfig())
+    assert prove.transform(prover.load().model, prover.config).raised_in_vain
+    made = prover.make()
+    assert "opset" not in made.transformation.units()
+    assert made.model.opset_imports[""] == 17
+
+
+def test_operator_set_is_raised_only_where_that_is_verified(model, with_rules, monkeypatch):
+    from onnxopt.runtime import crash
+
+    with_rules(replace(RESPELLS, since=18))
+    assert onnxopt.optimize(model, measure=False).output.opset[""] == 18
+    monkeypatch.setattr(crash, "crash_on_loading", crash_with("Exp"))
+    report = onnxopt.optimize(model, measure=False)
+    assert not report.verification.verified
+    assert report.output.opset[""] == 17
+    assert "opset" in report.dropped

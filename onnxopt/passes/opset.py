@@ -43,13 +43,15 @@ def run(editor: Editor, config: OptimizeConfig) -> Counter[str]:
         )
     if config.opset < now:
         raise OnnxOptError(
-            f"the model is at operator set {now}, above {config.opset}", "models are only raised"
+            f"the model is at operator set {now}, above {config.opset}",
+            f"models are only raised: name one from {now} to {newest}",
         )
     obstacle = obstacle_to(editor, config.opset)
     if obstacle:
+        reached = [goal for goal in range(now + 1, config.opset) if not obstacle_to(editor, goal)]
         raise OnnxOptError(
             f"the model cannot be raised to operator set {config.opset}: {obstacle}",
-            "leave --opset out, or name a lower one",
+            f"it can be raised to {reached[-1]}" if reached else "leave --opset out",
         )
     return raise_to(editor, config.opset)
 
