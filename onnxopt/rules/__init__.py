@@ -138,6 +138,8 @@ TABLE = (
     "attention.rotary.fuse_rotary_embedding",
     "attention.fused.fuse_multi_head_attention",
     "attention.fused.fuse_attention",
+    "attention.fused_biases.drop_key_bias_of_fused",
+    "attention.fused_biases.fold_value_bias_of_fused",
     "attention.biases.drop_key_bias",
     "attention.biases.fold_value_bias_into_output",
     "unread.channels.drop_constant_channels",
