@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import onnx
 
 from onnxopt.errors import ModelError
+from onnxopt.graph import garbage
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.storage import kept, valid
 
@@ -19,7 +17,7 @@ def to_model(proto: onnx.ModelProto) -> ir.Model:
 
     A graph that is not sorted is sorted. Raises `ModelError` where the proto is no valid model.
     """
-    with _paused_gc():
+    with garbage.paused():
         taken = kept.take_out(proto)
         in_order = valid.check(proto)
         model = ir.serde.deserialize_model(proto)
@@ -37,7 +35,7 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
 
     Raises `ModelError` where a name in it is no text.
     """
-    with _paused_gc():
+    with garbage.paused():
         try:
             proto = ir.serde.serialize_model(model)
         except ir.serde.SerdeError as error:
@@ -84,15 +82,3 @@ def _sort(model: ir.Model) -> None:
                 f"the nodes of graph {graph.name!r} form a cycle",
                 "the exporter wrote a broken model: export it again, or run onnx.checker on it",
             ) from None
-
-
-@contextmanager
-def _paused_gc() -> Iterator[None]:
-    """Hold the garbage collector off while a large graph is built: it would find nothing."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
