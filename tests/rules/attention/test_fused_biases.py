@@ -36,7 +36,8 @@ def test_a_bias_of_the_values_goes_into_the_next(mask):
     model = attention(value=(32,), mask=mask)
     wanted = ["MultiHeadAttention", "MatMul", "Add"]
     rule = fused_biases.fold_value_bias_of_fused
-    assert_rewrites(rule, model, becomes=wanted, target="cpu", loses=LOSES)
+    unknown = ["also an output", "read twice"]  # onnx infers no type for the outputs these add
+    assert_rewrites(rule, model, becomes=wanted, target="cpu", loses=LOSES, without=unknown)
 
 
 @pytest.mark.parametrize("shape", [(5, 32), (5, 1), (2, 1, 32), (1,)])
