@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
+    from onnxopt.runtime.compare import Reference
     from onnxopt.runtime.inputs import Input
 
 
@@ -102,15 +103,24 @@ def _kind(value: onnx.ValueInfoProto) -> str:
 
 def verify(original: Path, result: Path, typical: dict[str, Any]) -> dict[str, Any]:
     """Run both and compare; `passed` is false where the result does not load or run."""
+    return judge(references(original, typical), result)
+
+
+def references(original: Path, typical: dict[str, Any]) -> tuple[Reference, ...]:
+    """Run the original on one typical input and on invented ones."""
     from onnxopt.graph._onnx_ir import ir
     from onnxopt.runtime.compare import Reference
     from onnxopt.runtime.feeds import model_inputs
 
     model = ir.load(original)
-    references = (
+    return (
         Reference.of(original, [typical_feed(model_inputs(model), typical)]),
         Reference.invent(original, model),
     )
+
+
+def judge(references: tuple[Reference, ...], result: Path) -> dict[str, Any]:
+    """Run the result on the inputs of the references; say whether the outputs are the same."""
     found = [reference.judge(result) for reference in references]
     outputs = [output for comparison in found for output in comparison.outputs]
     return {

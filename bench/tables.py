@@ -1,4 +1,4 @@
-"""Makes the tables of `README.md` and `bench/README.md` from `bench/results/`.
+"""Makes the tables of the pages below from `bench/results/`.
 
 A table stands between `<!-- bench:NAME -->` and `<!-- bench:end -->`; NAME is one of `TABLES`.
 """
@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import board
+
 FOLDER = Path(__file__).resolve().parent
-PAGES = (FOLDER.parent / "README.md", FOLDER / "README.md")
+PAGES = (FOLDER.parent / "README.md", FOLDER / "README.md", FOLDER / "scoreboard.md")
 Cells = dict[str, dict[str, Any]]
 
 _TITLES = {"onnxruntime": "onnxruntime (offline, extended)"}
@@ -143,7 +145,7 @@ def faults() -> str:
         for tool, cell in cells.items():
             if tool not in {"original", "A/A"}:
                 rows += [[tool, name, _short(fault)] for fault in _faults(cell)]
-    return markdown(["tool", "model", "what"], sorted(rows)).replace("---:", "---")
+    return _words(markdown(["tool", "model", "what"], sorted(rows)))
 
 
 def _faults(cell: dict[str, Any]) -> list[str]:
@@ -173,9 +175,41 @@ def growth() -> str:
     return markdown(["nodes", "onnxopt beyond load and save", *tools], rows)
 
 
+def board_summary() -> str:
+    """Count the forms of the scoreboard by what became of them."""
+    return markdown(*board.summary(read("scoreboard")))
+
+
+def board_forms() -> str:
+    """One row a form: nodes that onnxruntime runs, and speed."""
+    return _words(markdown(*board.forms(read("scoreboard"))))
+
+
+def board_reasons() -> str:
+    """Say for each form that nobody touches why it stays."""
+    return _words(markdown(*board.reasons(read("scoreboard"))))
+
+
+def _words(table: str) -> str:
+    """Align all columns to the left: they hold words."""
+    return table.replace("---:", "---")
+
+
 TABLES: dict[str, Callable[[], str]] = {
     table.__name__: table
-    for table in (optimizers, nodes, seconds, memory, size, latency, faults, growth)
+    for table in (
+        optimizers,
+        nodes,
+        seconds,
+        memory,
+        size,
+        latency,
+        faults,
+        growth,
+        board_summary,
+        board_forms,
+        board_reasons,
+    )
 }
 
 
@@ -191,7 +225,7 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the tables in both pages."""
+    """Rewrite the tables in all pages."""
     for page in PAGES:
         before = page.read_text(encoding="utf-8")
         after = fill(before)

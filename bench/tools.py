@@ -32,16 +32,21 @@ class Tool:
         """The interpreter of the tool's environment."""
         return ENVIRONMENTS / self.environment / "bin" / "python"
 
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is another project's."""
+        return self.environment != "onnxopt"
+
     def command(self, model: Path, output: Path) -> list[str]:
         """Return the command line that optimizes `model` into `output`."""
         places = {"model": model, "output": output}
         return [str(self.python), *(part.format(**places) for part in self.arguments)]
 
 
-def _peer(name: str, *requires: str) -> Tool:
+def _peer(name: str, *requires: str, environment: str = "") -> Tool:
     return Tool(
         name=name,
-        environment=name,
+        environment=environment or name,
         requires=(*requires, "onnx==1.23.2", "numpy==2.4.6"),
         arguments=("-P", str(_RUN_PEER), name, "{model}", "{output}"),
     )
@@ -67,6 +72,12 @@ TOOLS = {
         _peer("onnxsim", "onnxsim==0.8.1", "onnxruntime==1.32.0"),
         _peer("onnxslim", "onnxslim==0.1.98"),
         _peer("onnxscript", "onnxscript==0.7.2", "onnx-ir==1.1.0"),
+        _peer(
+            "onnxscript.ort_fusions",
+            "onnxscript==0.7.2",
+            "onnx-ir==1.1.0",
+            environment="onnxscript",
+        ),
         _peer("onnxoptimizer", "onnxoptimizer==0.4.2"),
     )
 }

@@ -1,0 +1,3 @@
+"""Why a form that no peer touches stays as it is in onnxopt as well."""
+
+REASONS: dict[str, str] = {}
