@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnxopt import rules
@@ -40,12 +40,14 @@ _FEWEST_PROCESSES = 3  # of one comparison
 class Group:
     """Rules or passes that are asked about together; `stake` and `promise` are shares of the time.
 
-    `stake` is what its operators take, `promise` what the result would take more without it.
+    `units` did something; of the `others` of their folder one might stand in for them. `stake` is
+    what the operators that they made take, `promise` what the result would take more without them.
     """
 
     name: str
     units: tuple[str, ...]
-    stake: float
+    others: frozenset[str] = frozenset()
+    stake: float = 0.0
     promise: float = 0.0
 
     @property
@@ -56,14 +58,21 @@ class Group:
         return -math.inf if self.promise < 0 else math.inf
 
 
-def grouped(units: Sequence[str], target: Target) -> dict[str, tuple[str, ...]]:
+def grouped(units: Sequence[str], target: Target) -> list[Group]:
     """Sort rules and passes into groups: by folder, but what is unsure of the target by itself."""
-    unsure, rooms = doubtful(units, target), rules.rooms()
+    unsure, rooms = doubtful(rules.names(), target), rules.rooms()
     found: dict[str, tuple[str, ...]] = {}
     for unit in units:
         name = unit if unit in unsure else rooms.get(unit, unit)
         found[name] = (*found.get(name, ()), unit)
-    return found
+    return [
+        Group(
+            name=name,
+            units=fired,
+            others=frozenset(rule for rule, room in rooms.items() if room == name) - unsure,
+        )
+        for name, fired in found.items()
+    ]
 
 
 def doubtful(units: Sequence[str], target: Target) -> set[str]:
@@ -78,16 +87,15 @@ class Acceptance:
         self.prover = prover
         self.proof = proof
         self.asked: list[tuple[str, tuple[str, ...], Difference, float | None]] = []
+        self.out = set(proof.dropped)
         self.pace = 0.0  # seconds that a process of the latest comparison took
         self.share = 0.0  # seconds for one trial
         self.deadline = 0.0
 
     def run(self) -> None:
         """Measure; leave out what costs time, or hand the original back."""
-        begun = time.perf_counter()
         slower = self.whole_is_slower()
-        config = self.prover.config
-        budget = max(config.measure_seconds, time.perf_counter() - begun)
+        budget = max(self.prover.config.measure_seconds, self.pace * _FEWEST_PROCESSES)
         self.deadline = time.perf_counter() + budget * (_LONGER_WHEN_SLOW if slower else 1)
         groups = self.suspects(everything=slower)
         self.share = budget / min(max(1, len(groups)), _TRIALS)
@@ -120,16 +128,15 @@ class Acceptance:
             if "com.microsoft" not in target.domains:
                 return []
             wanted = {*rules.FUSING, *doubtful(units, target)}
-            groups = {name: group for name, group in groups.items() if name in wanted}
+            groups = [group for group in groups if group.name in wanted]
         if not groups or not self.time_for(self.pace * _FEWEST_PROCESSES):
             return []
-        feed = {name: _shape(array) for name, array in self.prover.feed().items()}
-        return self.predicted(groups, feed, 0.0 if everything else _WORTH_ASKING)
+        found = self.predicted(groups, 0.0 if everything else _WORTH_ASKING)
+        return sorted(found, key=lambda group: (group.margin, -group.stake))
 
-    def predicted(
-        self, groups: Mapping[str, tuple[str, ...]], feed: Mapping[str, Shape], least: float
-    ) -> list[Group]:
+    def predicted(self, groups: Sequence[Group], least: float) -> Iterator[Group]:
         """Predict what groups take and save; leave away those that take less than `least`."""
+        feed = {name: _shape(array) for name, array in self.prover.feed().items()}
         known = {**concrete(self.prover.load().model, feed), **feed}
         provider = self.prover.config.target.provider
 
@@ -138,63 +145,62 @@ class Acceptance:
 
         present = cost(self.proof.candidate)
         total = sum(present.values()) or 1.0
-        found = []
-        for name, units in groups.items():
-            stake = sum(present.get(unit, 0.0) for unit in units) / total
+        for group in groups:
+            stake = sum(present.get(unit, 0.0) for unit in group.units) / total
             if stake < least:
                 continue
             promise = 0.0
             if self.time_for(0.0):
-                promise = sum(cost(self.without(units)).values()) / total - 1
-            found.append(Group(name=name, units=units, stake=stake, promise=promise))
-        return sorted(found, key=lambda group: (group.margin, -group.stake))
+                promise = sum(cost(self.without(group)).values()) / total - 1
+            yield replace(group, stake=stake, promise=promise)
 
     def leave_out_if_slower(self, group: Group) -> bool:
         """Leave out what the result is faster without: units that can be told, or the group."""
-        if not self.is_slower_with(group.name, group.units, 1 + group.promise):
+        if not self.is_slower_with(group, 1 + group.promise):
             return False
-        guilty = group.units
-        if len(group.units) > 1:
-            guilty = tuple(u for u in group.units if self.is_slower_with(u, (u,))) or group.units
-        return self.leave_out(guilty, f"the model is slower with it: {self.latest(guilty)}")
+        alone = [Group(name=unit, units=(unit,)) for unit in group.units if len(group.units) > 1]
+        guilty = tuple(each.name for each in alone if self.is_slower_with(each))
+        if guilty:
+            group = Group(name=group.name, units=guilty)
+        return self.leave_out(group, f"the model is slower with it: {self.latest(group.units)}")
 
-    def is_slower_with(
-        self, name: str, units: tuple[str, ...], predicted: float | None = None
-    ) -> bool:
-        """Tell whether the result is faster without some units, in two comparisons."""
+    def is_slower_with(self, group: Group, predicted: float | None = None) -> bool:
+        """Tell whether the result is faster without a group, in two comparisons."""
         if not self.time_for(self.pace * _FEWEST_PROCESSES):
             return False
-        without = self.without(units)
+        without = self.without(group)
         try:
             return all(
-                self.measure(name, units, without, seconds, predicted).verdict == "slower"
+                self.measure(group.name, group.units, without, seconds, predicted).verdict
+                == "slower"
                 for seconds in (self.share, 2 * self.share)
             )
         except ProviderError:
-            return False  # what cannot be run without them is not faster without them
+            return False  # what cannot be run without it is not faster without it
 
-    def leave_out(self, units: tuple[str, ...], why: str) -> bool:
-        """Take units out of the result, unless it is wrong without them."""
+    def leave_out(self, group: Group, why: str) -> bool:
+        """Take a group out of the result, unless that is wrong without it."""
         proof = self.proof
-        candidate = self.without(units)
+        candidate = self.without(group)
         if self.prover.config.verify:
             verification = self.prover.judge(candidate)
             if not verification.passed:
                 return False
             proof.verification = verification
         proof.candidate, proof.difference = candidate, None
-        proof.dropped.update(dict.fromkeys(units, why))
+        proof.dropped.update(dict.fromkeys(group.units, why))
+        self.out.update(group.units, group.others)
         return True
 
     def hand_back(self) -> None:
         """Leave out everything: the original is faster."""
         units = tuple(self.proof.candidate.transformation.units())
         why = f"the model is slower with it: {self.latest(units)}"
-        while units and self.leave_out(units, why):
+        while units and self.leave_out(Group(name=RESULT, units=units), why):
             units = tuple(self.proof.candidate.transformation.units())
 
-    def without(self, units: tuple[str, ...]) -> Candidate:
-        return self.prover.make(frozenset({*self.proof.dropped, *units}))
+    def without(self, group: Group) -> Candidate:
+        return self.prover.make(frozenset({*self.out, *group.units, *group.others}))
 
     def measure(
         self,

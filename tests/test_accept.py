@@ -253,10 +253,12 @@ def test_rules_are_grouped_by_folder_and_the_doubtful_by_themselves(with_rules):
     cpu = find_target("cpu")
     units = ["fold", GELU, "fuse_softplus", NORMS, "respell_exp"]
     with_rules(replace(respell_exp, unsure=frozenset({"cpu"})))
-    assert accept.grouped(units, cpu) == {
+    groups = accept.grouped(units, cpu)
+    assert {group.name: group.units for group in groups} == {
         "fold": ("fold",), "activations": (GELU, "fuse_softplus"), "norms": (NORMS,),
         "respell_exp": ("respell_exp",),
     }  # fmt: skip
+    assert "fuse_erf_gelu_for_onnxruntime" in groups[1].others
     assert accept.doubtful(units, cpu) == {"respell_exp"}
     assert accept.doubtful(units, find_target("cuda")) == set()
 
