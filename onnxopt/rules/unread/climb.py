@@ -23,7 +23,9 @@ from onnxopt.rules.unread.work import NODE, elements, work
 _MOST_NODES = 48
 """Nodes that are passed at once; what takes the parts above them may go on."""
 
-_LEAST_GAIN = 1000.0
+LEAST_GAIN = 1000.0
+"""What has to be saved at least; see `work` for the unit."""
+
 _NEARLY_ALL = 0.9
 _SHARED_ELEMENTS = 1 << 14
 """A constant of up to so many elements may be kept twice."""
@@ -55,14 +57,18 @@ class Climb:
 
         `added` is the number of nodes that have to be put behind what is built.
         """
-        shape = dims.shape(value)
-        if shape is None or part.fraction(shape) > _NEARLY_ALL:
-            return None
-        cut, passing = self._cut(value, part), self._pass(value, part, self.bottom)
+        cut, passing = self._cut(value, part), self.over(value, part)
         if cut is None or passing is None:
             return None
         gain = passing.saved - cut.saved - added * NODE
-        return passing if gain >= _LEAST_GAIN else None
+        return passing if gain >= LEAST_GAIN else None
+
+    def over(self, value: ir.Value, part: Part) -> Plan | None:
+        """Return the plan to get a part over the node that makes a value, whatever it saves."""
+        shape = dims.shape(value)
+        if shape is None or part.fraction(shape) > _NEARLY_ALL:
+            return None
+        return self._pass(value, part, self.bottom)
 
     def build(self, plan: Plan) -> ir.Value:
         """Make what a plan says; equal parts of a value are made once."""

@@ -166,11 +166,13 @@ def gather(new: Builder, node: ir.Node, part: Part) -> Needs | None:
         return None
     if axis <= part.axis < axis + index:
         return Needs(inputs=(None, part.at(part.axis - axis)))
+    if part.take.picks is not None and facts.is_constant(node.inputs[1]):
+        return None  # two of a kind would pass each other for ever
     own = part.axis if part.axis < axis else part.axis - index + 1
     return Needs(inputs=(part.at(own), None))
 
 
 def cut(new: Builder, node: ir.Node, part: Part) -> Needs | None:
-    """Slice keeps the axes that it does not cut."""
-    taken = read_slice(node, new.opset)
+    """Slice keeps the axes that it does not cut; a Gather stays behind it, never the reverse."""
+    taken = None if part.take.picks is not None else read_slice(node, new.opset)
     return first(node, part) if taken is not None and part.axis not in taken else None

@@ -12,7 +12,7 @@ from onnxopt.graph import dims
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.facts import Dim
 from onnxopt.rewrite.rule import Builder
-from onnxopt.rules.layout.slices import as_slice, write_slice
+from onnxopt.rules.layout.slices import write_slice
 
 TYPICAL = 64
 """How long an axis is taken to be whose size is not known, where costs are compared."""
@@ -35,11 +35,9 @@ class Take:
     @classmethod
     def at(cls, places: Sequence[int]) -> Self:
         """Return the range that takes these places, counted from the front, or picks."""
-        if len(places) == 1:
-            return cls(start=places[0], stop=places[0] + 1)
-        whole = range(places[0], places[-1] + 1, max(1, places[1] - places[0]))
+        whole = range(places[0], places[-1] + 1)
         if list(whole) == list(places):
-            return cls.of(as_slice(whole))
+            return cls(start=whole.start, stop=whole.stop)
         return cls(picks=tuple(places))
 
     def slice(self) -> slice:

@@ -5,52 +5,12 @@ import pytest
 from onnxopt.rules.layout import slices
 from onnxopt.rules.unread import cuts
 from onnxopt.testing import (
-    apply_rules,
     assert_rewrites,
     assert_untouched,
     operators,
-    random_feeds,
-    run,
 )
 from tests.rules.graphs import Graph
-
-END = 2**63 - 1
-RULES = (cuts.slice_before_computing, cuts.gather_before_computing)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
-
-
-def cut(g, x, axis, start, stop, step=1):
-    if g.opset < 10:
-        return g.Slice(x, starts=[start], ends=[stop], axes=[axis])
-    rows = [ints(start), ints(stop), ints(axis)] + ([ints(step)] if step != 1 else [])
-    return g.Slice(x, *rows)
-
-
-def last(g, x, axis):
-    return cut(g, x, axis, -1, END)
-
-
-def check(model, rules=RULES, becomes=None, fires=True, feeds=None):
-    """Apply the rules once and hold the result against the original; return what it became."""
-    feeds = feeds or random_feeds(model)
-    result, outcome = apply_rules(model, rules)
-    assert not outcome.crashed, outcome.crashed
-    assert bool(outcome.done) == fires, outcome.refused
-    onnx.checker.check_model(result, full_check=True)
-    for before, after in zip(run(model, feeds), run(result, feeds), strict=True):
-        assert before.shape == after.shape
-        np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
-    if becomes is not None:
-        assert operators(result) == dict(becomes)
-    return result
-
-
-def sizes(model):
-    """Return the shapes of the floating-point constants."""
-    return sorted(tuple(t.dims) for t in model.graph.initializer if t.data_type == 1)
+from tests.rules.unread.checks import END, RULES, check, cut, ints, last, sizes
 
 
 def test_slice_of_channels_goes_into_the_weight_of_a_conv():
@@ -393,3 +353,21 @@ def test_bounds_known_at_run_time_only_stay():
     stop = g.input("stop", 1, dtype=7)
     y = g.Slice(g.Tanh(g.input("x", 8, 64)), ints(0), stop)
     assert_untouched(RULES, g.model(y))
+
+
+def test_parts_of_different_axes_do_not_pass_each_other_for_ever():
+    for first in (0, 1):
+        g = Graph()
+        y = g.Tanh(g.input("x", "B", "S", 64))
+        for turn in (first, 1 - first):
+            y = last(g, y, 1) if turn else g.Gather(y, ints(3, 1), axis=2)
+        y = g.Gather(y, ints(0), axis=0)
+        check(g.model(y), (*RULES, slices.merge_slices))
+
+
+def test_every_fourth_element_of_an_operand_before_slices_had_steps():
+    g = Graph(9)
+    joined = g.Concat(g.Exp(g.input("a", 16, 512)), g.input("b", 16, 512), axis=0)
+    check(
+        g.model(g.Gather(joined, ints(0, 4), axis=0)), becomes={"Gather": 1, "Exp": 1, "Concat": 1}
+    )
