@@ -233,6 +233,15 @@ def test_result_that_would_be_wrong_without_it_keeps_what_costs_time(model, cloc
     assert report
 
 
+def test_group_that_is_the_whole_is_not_asked_about_again(model, clock):
+    clock(**{NORMS: 0.8})
+    assert told(optimize(model, only=(NORMS,))) == [("result", "faster", "kept")]
+    clock(**{NORMS: 1.2})
+    report = optimize(model, only=(NORMS,))
+    assert told(report) == [("result", "slower", "left out")] * 2
+    assert report.difference is None
+
+
 def test_nothing_is_asked_when_the_time_is_up(model, clock, monkeypatch):
     clock(**{GELU: 1.2, NORMS: 0.5})
     monkeypatch.setattr(accept.Acceptance, "time_for", lambda self, seconds: False)
