@@ -161,18 +161,39 @@ def _short(text: str) -> str:
 
 
 def growth() -> str:
-    """Seconds of generated models, doubling in nodes."""
+    """Seconds of generated models, growing in nodes."""
     results = read("growth")
     tools = list(results["tools"])
     rows = []
     for size, cells in results["models"].items():
         beyond = cells.get("onnxopt portable", {}).get("seconds_beyond")
         row = [size, "–" if beyond is None else f"{beyond:.2f}"]
+        row.append("–" if beyond is None else f"{1000 * beyond / int(size):.3f}")
         for tool in tools:
             cell = cells.get(tool)
             row.append("–" if cell is None else cell["error"] or f"{cell['median_seconds']:.2f}")
         rows.append(row)
-    return markdown(["nodes", "onnxopt beyond load and save", *tools], rows)
+    head = ["nodes", "onnxopt beyond load and save", "ms a node"]
+    return markdown([*head, *tools], rows)
+
+
+def large() -> str:
+    """Time and memory that models of 6.5 GB take."""
+    rows = []
+    for name, cell in read("growth").get("large", {}).items():
+        sizes = " → ".join(f"{size / 1e9:.2f}" for size in cell["file_bytes"])
+        right = cell.get("verification", {})
+        rows.append(
+            [
+                name,
+                sizes,
+                cell["error"] or f"{cell['seconds']:.0f}",
+                f"{cell['peak_rss_bytes'] / 1e6:.0f}",
+                right.get("error") or f"{right['max_difference']:.1e} of {right['max_abs']:.0f}",
+            ]
+        )
+    head = ["layers rewritten", "GB", "seconds", "peak MB", "largest difference"]
+    return markdown(head, rows)
 
 
 def board_summary() -> str:
@@ -206,6 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
         latency,
         faults,
         growth,
+        large,
         board_summary,
         board_forms,
         board_reasons,
