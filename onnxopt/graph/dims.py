@@ -12,6 +12,9 @@ from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.facts import Dim
 
+PROVEN = "onnxopt.dims.proven"
+"""In the `meta` of a graph's output: the dimensions that follow from the nodes, names included."""
+
 TO_THE_END = 2**31 - 1
 """Exporters write this, or more, for 'up to the end' in a Slice."""
 
@@ -27,8 +30,11 @@ def shape(value: ir.Value | None) -> tuple[Dim, ...] | None:
     The names on a graph's outputs are no proof: authors give an output of 3·N rows the name N too.
     """
     dims = facts.shape(value)
-    if dims is None or value is None or not value.is_graph_output():
+    if value is None or not value.is_graph_output():
         return dims
+    found: tuple[Dim, ...] | None = value.meta.get(PROVEN)
+    if found is not None or dims is None:
+        return found
     return tuple(dim if isinstance(dim, int) else None for dim in dims)
 
 

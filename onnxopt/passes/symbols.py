@@ -11,11 +11,10 @@ differ otherwise than by a 1 does not run.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+import functools
 from collections.abc import Callable, Sequence
 
-from onnxopt.graph import dims, facts
+from onnxopt.graph import dims, facts, formulas
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.facts import Dim
 from onnxopt.passes.declared import INVENTED, invented
@@ -31,7 +30,8 @@ _CONTRIB = "com.microsoft"
 def refine(vectors: Vectors, node: ir.Node) -> bool:
     """Give the outputs of a node the dimensions that follow from its inputs; tell if any gained.
 
-    Only what was not known is filled in.
+    Only what was not known is filled in, or was known as a formula: exporters call a dimension
+    `past + sequence` in one place and `sequence + past` in another.
     """
     rule = _SHAPES.get(node.op_type) if node.domain in {"", _CONTRIB} else None
     if rule is None or not any(_open(value) for value in node.outputs):
@@ -44,19 +44,30 @@ def refine(vectors: Vectors, node: ir.Node) -> bool:
 
 
 def _open(value: ir.Value) -> bool:
+    if value.is_graph_output():
+        return dims.PROVEN not in value.meta
     shape = facts.shape(value)
-    return bool(value.name) and (
-        shape is None or any(dim is None or invented(dim) for dim in shape)
-    )
+    return bool(value.name) and (shape is None or any(map(_vague, shape)))
+
+
+def _vague(dim: Dim) -> bool:
+    """Tell whether a dimension is not known, or bears an invented name or a formula for one."""
+    return dim is None or invented(dim) or (isinstance(dim, str) and not formulas.is_plain(dim))
 
 
 def _learn(value: ir.Value, shape: Shape) -> bool:
     before = facts.shape(value)
     if before is not None and len(before) != len(shape):
         return False
+    if value.is_graph_output():
+        value.meta[dims.PROVEN] = tuple(
+            mine if isinstance(mine, int) else theirs
+            for mine, theirs in zip(before or shape, shape, strict=True)
+        )
+        return True
     old = before or (None,) * len(shape)
     new = tuple(
-        theirs if theirs is not None and (mine is None or invented(mine)) else mine
+        theirs if theirs is not None and _vague(mine) else mine
         for mine, theirs in zip(old, shape, strict=True)
     )
     if new == before:
@@ -159,22 +170,15 @@ def _reshape(vectors: Vectors, node: ir.Node) -> Shapes:
             shape.append(None if item == -1 else item)
     if source is not None and shape.count(None) == 1 and 0 not in shape:
         place = shape.index(None)
-        shape[place] = quotient(source, [dim for dim in shape if dim is not None])
+        shape[place] = formulas.quotient(
+            _count(source), _count([*shape[:place], *shape[place + 1 :]])
+        )
     return (tuple(shape),)
 
 
-def quotient(numerator: Sequence[Dim], denominator: Sequence[Dim]) -> Dim:
-    """Return the dimension by which the products of two lists of dimensions differ, or None."""
-    names = Counter(dim for dim in numerator if isinstance(dim, str))
-    below = Counter(dim for dim in denominator if isinstance(dim, str))
-    above = math.prod(dim for dim in numerator if isinstance(dim, int))
-    under = math.prod(dim for dim in denominator if isinstance(dim, int))
-    if None in numerator or None in denominator or below - names or not under or above % under:
-        return None
-    left = list((names - below).elements())
-    if not left:
-        return above // under
-    return left[0] if len(left) == 1 and above == under else None
+def _count(shape: Sequence[Dim]) -> Dim:
+    one: Dim = 1
+    return functools.reduce(formulas.product, shape, one)
 
 
 def _expand(vectors: Vectors, node: ir.Node) -> Shapes:
@@ -189,6 +193,15 @@ def _gather(vectors: Vectors, node: ir.Node) -> Shapes:
     if data is None or indices is None or place is None:
         return ()
     return ((*data[:place], *indices, *data[place + 1 :]),)
+
+
+def _gather_nd(vectors: Vectors, node: ir.Node) -> Shapes:
+    data, indices = (dims.shape(value) for value in node.inputs[:2])
+    depth = None if not indices else indices[-1]
+    if data is None or indices is None or not isinstance(depth, int):
+        return ()
+    batch = facts.attribute(node, "batch_dims", vectors.opset) or 0
+    return ((*indices[:-1], *data[batch + depth :]),)
 
 
 def _unsqueeze(vectors: Vectors, node: ir.Node) -> Shapes:
@@ -220,9 +233,8 @@ def _concat(vectors: Vectors, node: ir.Node) -> Shapes:
         return ()
     found: list[Dim] = []
     for place, column in enumerate(zip(*known, strict=True)):
-        sizes = [dim for dim in column if isinstance(dim, int)]
         if place == axis % len(known[0]):
-            found.append(sum(sizes) if len(sizes) == len(column) else None)
+            found.append(functools.reduce(formulas.total, column))
         else:
             found.append(next((dim for dim in column if dim is not None), None))
     return (tuple(found),)
@@ -313,6 +325,7 @@ _SHAPES: dict[str, Callable[[Vectors, ir.Node], Shapes]] = {
     "Expand": _expand,
     "Gather": _gather,
     "GatherElements": _like_second,
+    "GatherND": _gather_nd,
     "MultiHeadAttention": _attention,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnxopt.graph import dims, facts
+from onnxopt.graph import dims, facts, formulas
 from onnxopt.graph._onnx_ir import ir
 
 Item = int | str | None
@@ -176,26 +176,26 @@ def _binary(
 def _add(a: Item, b: Item) -> Item:
     if isinstance(a, int) and isinstance(b, int):
         return a + b
-    return a if b == 0 else b if a == 0 else None
+    return formulas.total(a, b)
 
 
 def _subtract(a: Item, b: Item) -> Item:
     if isinstance(a, int) and isinstance(b, int):
         return a - b
-    return a if b == 0 else 0 if a is not None and a == b else None
+    return formulas.difference(a, b)
 
 
 def _multiply(a: Item, b: Item) -> Item:
     if isinstance(a, int) and isinstance(b, int):
         return a * b
-    return a if b == 1 else b if a == 1 else 0 if 0 in (a, b) else None
+    return 0 if 0 in (a, b) else formulas.product(a, b)
 
 
 def _divide(a: Item, b: Item) -> Item:
     if isinstance(a, int) and isinstance(b, int):
         quotient = abs(a) // abs(b) if b else 0  # ONNX truncates towards zero
         return None if b == 0 else quotient if (a < 0) == (b < 0) else -quotient
-    return a if b == 1 else None
+    return formulas.quotient(a, b)
 
 
 def _equal(a: Item, b: Item) -> Item:

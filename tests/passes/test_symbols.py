@@ -60,14 +60,21 @@ def test_sizes_are_broadcast():
     assert symbols.broadcast([("N", 4), None]) is None
 
 
-def test_quotients_of_shapes():
-    assert symbols.quotient(["N", 4, 8], ["N", 8]) == 4
-    assert symbols.quotient(["N", "S", 8], [8, "N"]) == "S"
-    assert symbols.quotient(["N", "S", 8], [4, "N"]) is None
-    assert symbols.quotient(["N", 6], ["N", 4]) is None
-    assert symbols.quotient(["N", None], ["N"]) is None
-    assert symbols.quotient(["N", 8], ["M"]) is None
-    assert symbols.quotient(["N", 8], ["N", 0]) is None
+def test_what_a_reshape_leaves_open_is_the_quotient():
+    nodes = [
+        node("Shape", ["x"], "s"),
+        node("Slice", ["s", "zero", "one"], "n"),
+        node("Concat", ["n", "open"], "t", axis=0),
+        node("Reshape", ["x", "t"], "y"),
+        node("Shape", ["y"], "u"),
+        node("Reshape", ["x", "u"], "z"),
+    ]
+    constants = {"zero": [0], "one": [1], "open": [-1]}
+    constants = {name: np.array(content, np.int64) for name, content in constants.items()}
+    model = model_of(nodes, [info("x", ["N", "S"])], [info("z", None)], constants)
+    result, _ = apply(model, shapes, arithmetic)
+    same(model, result, {"x": np.random.rand(3, 5).astype(np.float32)})
+    assert ops(result) == ["Reshape", "Reshape"] or "Shape" not in ops(result)
 
 
 def test_reshape_with_literal_zeros_gets_a_target_without():
