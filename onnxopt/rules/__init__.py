@@ -148,9 +148,7 @@ TABLE = (
     "linear.chains.merge_matrices",
     # parts of tensors, cut before they are computed
     "unread.several.split_what_is_read",
-    "unread.several.split_what_is_read",
     "unread.cuts.slice_before_computing",
-    "unread.several.slices_before_computing",
     "unread.several.slices_before_computing",
     "unread.cuts.gather_before_computing",
 )
