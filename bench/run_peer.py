@@ -27,7 +27,7 @@ def run_onnxruntime(model: str, output: str) -> None:
     onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_transformers(model: str, output: str) -> None:
+def run_transformers(model: str, output: str, model_type: str = "bert") -> None:
     """ONNX Runtime's optimizer for transformers, which takes a model for BERT unless told.
 
     It imports torch on every call, to ask for the vendor of a GPU that is not used here. A
@@ -36,7 +36,7 @@ def run_transformers(model: str, output: str) -> None:
     _stand_in_for_torch()
     from onnxruntime.transformers import optimizer
 
-    optimizer.optimize_model(model, model_type="bert").save_model_to_file(output)
+    optimizer.optimize_model(model, model_type=model_type).save_model_to_file(output)
 
 
 def _stand_in_for_torch() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import board
+import export_rows
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = (FOLDER.parent / "README.md", FOLDER / "README.md", FOLDER / "scoreboard.md")
@@ -211,6 +212,26 @@ def board_reasons() -> str:
     return _words(markdown(*board.reasons(read("scoreboard"))))
 
 
+def exports_outside() -> str:
+    """Time outside matrix products and convolutions."""
+    return markdown(*export_rows.outside(read("exports")))
+
+
+def exports_latency() -> str:
+    """Time of the unmodified export over that of the result."""
+    return markdown(*export_rows.latency(read("exports")))
+
+
+def exports_fused() -> str:
+    """What onnxruntime runs: attention, normalisations, nodes."""
+    return markdown(*export_rows.fused(read("exports")))
+
+
+def exports_parts() -> str:
+    """Name the operators that take most of the time outside products."""
+    return _words(markdown(*export_rows.parts(read("exports"))))
+
+
 def _words(table: str) -> str:
     """Align all columns to the left: they hold words."""
     return table.replace("---:", "---")
@@ -231,6 +252,10 @@ TABLES: dict[str, Callable[[], str]] = {
         board_summary,
         board_forms,
         board_reasons,
+        exports_outside,
+        exports_latency,
+        exports_fused,
+        exports_parts,
     )
 }
 
