@@ -25,7 +25,7 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import Pattern, const, op, var
 from onnxopt.rewrite.rule import Builder
 
-_SHARED_ELEMENTS = 1 << 14
+SHARED_ELEMENTS = 1 << 14
 """A weight of up to so many elements may be kept twice."""
 
 x, w, b = var("x"), const("w"), const("b", default=0)
@@ -183,7 +183,7 @@ def scaled(
     """Return the weight with its output or input channels multiplied by a number or a vector."""
     held = layer.node.inputs[1]
     assert held is not None
-    if weight.size > _SHARED_ELEMENTS and not facts.is_private(held):
+    if weight.size > SHARED_ELEMENTS and not facts.is_private(held):
         new.refuse(f"the weight '{held.name}' is read by other nodes too")
     groups = layer.groups
     factor: Any = 1.0
