@@ -26,8 +26,8 @@ WARM_UP = 2
 def summed(events: Iterable[dict[str, Any]], runs: int) -> dict[str, Any]:
     """Return `ms` and `nodes` by operator, and the products that attention is made of.
 
-    `attention_products_ms` is the time of products of two batches of matrices: weights have two
-    dimensions.
+    `attention_products_ms` is the time of products of two batches of matrices. Weights have two
+    dimensions, or no shape where onnxruntime packed them.
     """
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     batched = set()
@@ -38,7 +38,7 @@ def summed(events: Iterable[dict[str, Any]], runs: int) -> dict[str, Any]:
         key = (told["op_name"], f"{told.get('node_index')} {event['name']}")
         times[key].append(event["dur"] / 1000)
         shapes = [shape for each in told["input_type_shape"][:2] for shape in each.values()]
-        if told["op_name"] in PRODUCTS and min(map(len, shapes)) > 2:
+        if told["op_name"] in PRODUCTS and len(shapes) == 2 and min(map(len, shapes)) > 2:
             batched.add(key)
     ms: Counter[str] = Counter()
     nodes: Counter[str] = Counter()
