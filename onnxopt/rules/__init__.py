@@ -128,6 +128,7 @@ TABLE = (
     "linear.upsampling.convolve_before_upsampling",
     "linear.upsampling.activate_before_upsampling",
     "linear.upsampling.merge_upsampling_into_convolution",
+    "linear.pooling.average_before_convolution",
     "linear.batchnorm.fold_batchnorm_into_next_linear",
     "linear.constant_before.fold_scale_into_next_linear",
     "linear.constant_before.fold_negation_into_next_linear",

