@@ -166,7 +166,7 @@ def test_what_differs_on_the_way_is_not_equal():
 
 
 @pytest.mark.parametrize(
-    ("width", "gone", "left"), [(16, 3, 16), (16, 9, 8), (12, 3, 9), (8, 8, 8)]
+    ("width", "gone", "left"), [(32, 9, 32), (32, 17, 16), (24, 9, 16), (12, 3, 9), (8, 8, 8)]
 )
 def test_whole_blocks_of_channels_remain_whole(width, gone, left):
     g = Graph()
