@@ -79,12 +79,16 @@ TABLE = (
     "activations.gelu.fuse_tanh_gelu",
     "activations.gelu.fuse_tanh_gelu_for_onnxruntime",
     "activations.gelu.respell_tanh_gelu",
+    "activations.biased.fuse_bias_gelu",
+    "activations.biased.fuse_bias_fast_gelu",
     "norms.layernorm.fuse_layer_normalization",
     "norms.layernorm.fuse_scaled_layer_normalization",
     "norms.layernorm.fold_scale_into_normalization",
     "norms.layernorm.fold_shift_into_layer_normalization",
     "norms.layernorm.fold_casts_into_normalization",
     "norms.residual.add_before_normalization_by_sum",
+    "norms.channels.fuse_channel_layer_normalization",
+    "norms.channels.move_constant_before_transpose",
     "norms.instancenorm.fuse_instance_normalization",
     "norms.instancenorm.fold_scale_into_instance_normalization",
     "norms.instancenorm.fold_shift_into_instance_normalization",
@@ -143,6 +147,7 @@ TABLE = (
     "attention.fused.fuse_attention",
     "attention.fused_biases.drop_key_bias_of_fused",
     "attention.fused_biases.fold_value_bias_of_fused",
+    "attention.projections.fuse_projections_into_attention",
     "attention.biases.drop_key_bias",
     "attention.biases.fold_value_bias_into_output",
     "unread.channels.drop_constant_channels",
@@ -159,6 +164,8 @@ TABLE = (
     "unread.cuts.slice_before_computing",
     "unread.several.slices_before_computing",
     "unread.cuts.gather_before_computing",
+    "simple.power.quotient_to_reciprocal",
+    "linear.per_channel.fuse_channel_affine",
 )
 
 FUSING = frozenset({"attention", "norms", "activations"})

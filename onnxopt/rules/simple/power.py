@@ -1,4 +1,4 @@
-"""Pow with an exponent that an operator of its own computes: x², √x, 1/x.
+"""Powers that an operator of their own computes: x², √x, 1/x.
 
 Pow(x, 2) stays where its mean over the last axis is taken: onnxruntime recognises normalisations by
 it. Pow(x, 0.5) of -∞ is +∞ and √-∞ is no number; nobody takes roots of negative numbers on purpose.
@@ -43,6 +43,14 @@ def power_to_root(new: Builder, x: ir.Value) -> Any:
 @rule(op.Pow(x, -1))
 def power_to_reciprocal(new: Builder, x: ir.Value) -> Any:
     """Pow(x, -1) becomes Reciprocal(x)."""
+    return _unary(new, x, "Reciprocal")
+
+
+@rule(op.Div(1, x), since=7)
+def quotient_to_reciprocal(new: Builder, x: ir.Value) -> Any:
+    """1/x becomes Reciprocal(x): no other operand has to be broadcast."""
+    if any(use.node.op_type in ("Mul", "Div") for use in new.root.outputs[0].uses()):
+        new.refuse("it may be a factor of what reads it")
     return _unary(new, x, "Reciprocal")
 
 

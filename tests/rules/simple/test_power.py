@@ -44,3 +44,24 @@ def test_what_stays():
     g = Graph(17)
     x = g.input("x", 3, 4, dtype=TensorProto.INT64)
     assert_untouched(rules, g.model(g.Pow(x, np.asarray(2)), dtype=TensorProto.INT64))
+
+
+def quotient(numerator=1.0, after=None, dtype=TensorProto.FLOAT):
+    g = Graph()
+    x = g.Abs(g.input("x", 3, 4, dtype=dtype))
+    y = g.Div(np.asarray(1) if dtype == TensorProto.INT64 else numerator, x)
+    return g.model(y if after is None else g.node(after, y, 2.0), dtype=dtype)
+
+
+def test_quotient_to_reciprocal():
+    rule = power.quotient_to_reciprocal
+    for after in (None, "Add"):
+        became = ["Abs", "Reciprocal", *([after] if after else [])]
+        assert_rewrites(rule, quotient(after=after), becomes=became)
+    for model in (
+        quotient(2.0),
+        quotient(after="Mul"),
+        quotient(np.ones((2, 1, 1))),
+        quotient(dtype=TensorProto.INT64),
+    ):
+        assert_untouched(rule, model)
