@@ -180,7 +180,7 @@ class Editor:
             new.shape = old.shape
         # A new value that stands in for another keeps its name: people look for it.
         maker = new.producer()
-        named_here = maker is not None and RULE_KEY in maker.metadata_props and not new.uses()
+        named_here = maker is not None and RULE_KEY in maker.metadata_props and not facts.uses(new)
         if output or named or named_here:
             name = old.name
             old.name = self.fresh(f"{name}_before")
@@ -223,7 +223,7 @@ class Editor:
     def drop_initializer(self, value: ir.Value) -> bool:
         """Remove an initializer that nobody reads and no caller can see; tell whether it went."""
         graph = value.graph
-        if graph is None or not value.is_initializer() or value.uses():
+        if graph is None or not value.is_initializer() or facts.uses(value):
             return False
         if value.is_graph_input() or value.is_graph_output():
             return False
@@ -369,7 +369,7 @@ def is_dead(node: ir.Node) -> bool:
     """
     if not node.outputs:
         return False
-    return not any(value.uses() or value.is_graph_output() for value in node.outputs)
+    return not any(facts.uses(value) or value.is_graph_output() for value in node.outputs)
 
 
 def _release(node: ir.Node) -> Iterable[ir.Value]:

@@ -7,7 +7,7 @@ initializer that is also a graph input) is no constant, whatever its initializer
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from typing import Any
 
 import numpy as np
@@ -149,9 +149,17 @@ def made_by(value: ir.Value | None, op_type: str, reader: ir.Node) -> ir.Node | 
     return node
 
 
+def uses(value: ir.Value) -> KeysView[Any]:
+    """Return who reads a value, without the copy that `value.uses()` makes of it.
+
+    A constant may have 100,000 readers. Whoever changes the graph meanwhile takes the copy.
+    """
+    return value._uses.keys()  # noqa: SLF001
+
+
 def is_private(value: ir.Value | None) -> bool:
     """Tell whether a value is read exactly once, and by a node: no graph hands it out."""
-    return value is not None and len(value.uses()) == 1 and not value.is_graph_output()
+    return value is not None and len(uses(value)) == 1 and not value.is_graph_output()
 
 
 def is_single_or_half(value: ir.Value | None) -> bool:

@@ -157,11 +157,14 @@ def _evaluate(
         proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
     proto.graph.name = "constants"
     feeds: dict[str, np.ndarray[Any, Any]] = {}
+    read: dict[str, ir.Value] = {}
     for node in region.nodes:
         io.node_to_proto(node, proto.graph.node.add())
         for value in node.inputs:
             if value is not None and value not in region.values:
-                _supply(proto.graph, value, feeds)
+                read.setdefault(value.name or "", value)
+    for value in read.values():
+        _supply(proto.graph, value, feeds)
     # Results in between are kept as well: where the last one is too large to store, they may do.
     for value in outputs:
         proto.graph.output.add().name = value.name or ""
@@ -175,8 +178,6 @@ def _supply(
 ) -> None:
     """Give the evaluation a constant: small ones inside its model, large ones without a copy."""
     name = value.name or ""
-    if name in feeds or any(tensor.name == name for tensor in graph.initializer):
-        return
     held = facts.tensor(value)
     assert held is not None
     if held.size <= 1024 or held.dtype == ir.DataType.STRING:

@@ -124,7 +124,7 @@ class _Rewriter:
             for current in front:
                 self.push(current)
                 for value in current.outputs:
-                    uses = value.uses()
+                    uses = facts.uses(value)
                     if len(uses) <= _READERS_AT_ONCE:
                         below.extend(use.node for use in uses if use.node not in seen)
             seen.update(below)
@@ -196,9 +196,10 @@ class _Rewriter:
             for value in node.outputs:
                 if value.is_graph_output():
                     return f"'{value.name}' is an output of the graph"
-                outside = [use.node for use in value.uses() if use.node not in inside]
-                if outside:
-                    return f"'{value.name}' is also read by '{outside[0].name}'"
+                readers = (use.node for use in facts.uses(value))
+                outside = next((node for node in readers if node not in inside), None)
+                if outside is not None:
+                    return f"'{value.name}' is also read by '{outside.name}'"
         return ""
 
     def commit(self, root: ir.Node, rule: Rule, state: State, builder: Builder, built: Any) -> bool:

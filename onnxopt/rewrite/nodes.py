@@ -189,7 +189,7 @@ def groupings(
     node = None if value is None else value.producer()
     if node is None or node.op_type != op_type or node.domain or len(node.inputs) != 2:
         return
-    if inner and len(node.outputs[0].uses()) != 1:
+    if inner and len(facts.uses(node.outputs[0])) != 1:
         return
     left, right = node.inputs
     for size in range(1, count):

@@ -154,12 +154,11 @@ def _operand_of(concat: ir.Node, axis: int, taken: slice) -> tuple[ir.Value, ran
 @rule(op.Slice(x, ..., bind="node"), since=2)
 def merge_slices_into_split(new: Builder, node: ir.Node, x: ir.Value) -> Any:
     """Slices that cut one axis into adjoining parts, from end to end, become one Split."""
-    readers = x.uses()
-    if len(readers) > _MOST_PARTS:
+    if len(facts.uses(x)) > _MOST_PARTS:
         return None
     found = {
         use.node: read_slice(use.node, new.opset)
-        for use in readers
+        for use in x.uses()
         if use.idx == 0 and facts.made_by(use.node.outputs[0], "Slice", node) is not None
     }
     mine = found.get(node)

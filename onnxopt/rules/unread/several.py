@@ -48,9 +48,9 @@ def split_what_is_read(new: Builder, node: ir.Node, x: ir.Value) -> Any:
 @rule(op.Slice(x, ..., bind="node"), since=7)
 def slices_before_computing(new: Builder, node: ir.Node, x: ir.Value) -> Any:
     """Slices of what a node computes leave out of it what none of them takes."""
-    readers = {use.node for use in x.uses()}
-    if x.producer() is None or not 2 <= len(readers) <= _MOST_READERS:
+    if x.producer() is None or not 2 <= len(facts.uses(x)) <= _MOST_READERS:
         return None
+    readers = dict.fromkeys(use.node for use in x.uses())
     pieces: Pieces = {}
     axes = set()
     for reader in readers:
