@@ -80,6 +80,18 @@ def doubtful(units: Sequence[str], target: Target) -> set[str]:
     return {rule.name for rule in rules.load() if target.name in rule.unsure}.intersection(units)
 
 
+def leave_out_doubtful(prover: Prover, proof: Proof) -> None:
+    """Go by what is known to pay, because nothing can be measured."""
+    doubts = doubtful(proof.candidate.transformation.units(), prover.config.target)
+    if doubts := doubts.difference(prover.config.only):
+        why = "pays for some models only, and it could not be measured"
+        proof.dropped.update(dict.fromkeys(sorted(doubts), why))
+        prover.config = replace(prover.config, measure=False)
+        proof.candidate, proof.difference = prover.make(frozenset(proof.dropped)), None
+        if prover.config.verify:
+            proof.verification = prover.judge(proof.candidate)
+
+
 class Acceptance:
     """Asks of one proof's candidate what pays, and leaves out what does not."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnxopt.accept import Acceptance, doubtful
+from onnxopt.accept import Acceptance, leave_out_doubtful
 from onnxopt.config import OptimizeConfig
 from onnxopt.errors import DataError, OnnxOptError, ProviderError
 from onnxopt.graph import garbage, io
@@ -296,7 +296,7 @@ class Prover:
         if proof.verification is not None and not proof.verification.passed:
             return
         if proof.verification is not None and not proof.verification.verified:
-            self._leave_out_doubtful(proof)
+            leave_out_doubtful(self, proof)
         elif proof.candidate.transformation.steps:
             acceptance = Acceptance(self, proof)
             try:
@@ -305,19 +305,8 @@ class Prover:
                 if self.data is not None and isinstance(error, DataError):
                     raise
                 proof.warnings.append(f"not measured: {error}")
-                self._leave_out_doubtful(proof)
+                leave_out_doubtful(self, proof)
             proof.measurements = acceptance.measurements()
-
-    def _leave_out_doubtful(self, proof: Proof) -> None:
-        """Go by the table after all, because nothing can be measured."""
-        doubts = doubtful(proof.candidate.transformation.units(), self.config.target)
-        if doubts := doubts.difference(self.config.only):
-            why = "pays for some models only, and it could not be measured"
-            proof.dropped.update(dict.fromkeys(sorted(doubts), why))
-            self.config = replace(self.config, measure=False)
-            proof.candidate, proof.difference = self.make(frozenset(proof.dropped)), None
-            if self.config.verify:
-                proof.verification = self.judge(proof.candidate)
 
     def feed(self) -> Mapping[str, Any]:
         """Return the inputs that speed is measured with, found on first use."""
