@@ -214,7 +214,7 @@ class Prover:
             given = " ".join(f"--fix {name}={size}" for name, size in fix.items())
             raise OnnxOptError(
                 f"the model does not run with {given}: {error.message}",
-                "the rest of the model contradicts that: fix what goes with it, or give --data PATH",
+                "the rest contradicts that: fix what goes with it, or give samples with --data",
             ) from error
 
     def judge(self, candidate: Candidate) -> Comparison:
