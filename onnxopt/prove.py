@@ -255,6 +255,7 @@ class Prover:
             proof.verification = Comparison.unverified(str(error))
         if not proof.verification.verified:
             proof.warnings.append(proof.verification.reason)
+            self._keep_loadable(proof)
             if proof.candidate.transformation.raised_for:
                 proof.dropped[opset.NAME] = "without --opset only what is verified may be raised"
                 proof.candidate = self.make(frozenset(proof.dropped))
@@ -271,6 +272,24 @@ class Prover:
                 break
             proof.dropped[guilty] = f"its result differs: {proof.verification.reason}"
             proof.candidate, proof.verification = attempt(frozenset(proof.dropped))
+
+    def _keep_loadable(self, proof: Proof) -> None:
+        """Leave out what onnxruntime refuses to load, where it loads the original."""
+        from onnxopt.runtime.crash import refusal
+
+        def refused(candidate: Candidate) -> str:
+            return refusal(self._write(candidate))
+
+        if self._shortage() or refusal(self.source):
+            return
+        while why := refused(proof.candidate):
+            units = [u for u in proof.candidate.transformation.units() if u not in proof.dropped]
+            gone = frozenset(proof.dropped)
+            guilty = find_guilty(units, gone, lambda without: not refused(self.make(without)))
+            if guilty is None or len(proof.dropped) >= _MOST_CULPRITS:
+                break
+            proof.dropped[guilty] = f"the model no longer loads with it: {why}"
+            proof.candidate = self.make(frozenset(proof.dropped))
 
     def _shortage(self) -> str:
         """Say that there is not the memory to run the model, or nothing."""

@@ -7,10 +7,12 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto
 
 import onnxopt
 from onnxopt import prove
 from onnxopt.config import find_target
+from onnxopt.errors import DataError
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import rule
 from onnxopt.runtime import memory
@@ -207,3 +209,21 @@ def test_operator_set_is_raised_only_where_that_is_verified(model, with_rules, m
     assert not report.verification.verified
     assert report.output.opset[""] == 17
     assert "opset" in report.dropped
+
+
+def exp_in_float64(new, x):
+    return new.Cast(new.Softplus(new.Cast(x, to=TensorProto.DOUBLE)), to=TensorProto.FLOAT)
+
+
+def test_model_that_cannot_be_verified_still_loads(model, with_rules, monkeypatch, tmp_path):
+    with_rules(replace(WRONG, build=exp_in_float64, name="compute_in_float64"))
+
+    def nothing_runs(self):
+        raise DataError("no inputs were found that the model runs with", "give samples")
+
+    monkeypatch.setattr(prove.Prover, "_invent", nothing_runs)
+    report = onnxopt.optimize(model, tmp_path / "out.onnx", measure=False)
+    assert not report.verification.verified
+    assert list(report.dropped) == ["compute_in_float64"]
+    assert "no longer loads" in report.dropped["compute_in_float64"]
+    assert "Transpose" not in report.output.ops

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from onnxopt.errors import ModelError, ProviderError
+
 _LOAD = """
 import sys, onnxruntime
 onnxruntime.set_default_logger_severity(4)
@@ -34,3 +36,16 @@ def crash_on_loading(model: Path | str) -> str:
     except ValueError:
         name = f"signal {-status}"
     return f"onnxruntime crashes when it loads the model ({name})"
+
+
+def refusal(model: Path) -> str:
+    """Say why onnxruntime does not load a model, or nothing where it does."""
+    from onnxopt.runtime.engine import ONNXRUNTIME, open_engine
+
+    if crash := crash_on_loading(model):
+        return crash
+    try:
+        open_engine(model, optimize="none", only=ONNXRUNTIME)
+    except (ModelError, ProviderError) as error:
+        return error.message
+    return ""
