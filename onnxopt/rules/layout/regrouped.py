@@ -58,7 +58,7 @@ def grouping(
         others = (*source[:place], *source[place + extra + 1 :])
         kept = (*merged[:place], *merged[place + 1 :])
         if all(map(dims.same, others, kept)):
-            held = [(axis,) for axis in range(place)]
+            held: list[tuple[int, ...]] = [(axis,) for axis in range(place)]
             held.append(tuple(range(place, place + extra + 1)))
             return [*held, *((axis,) for axis in range(place + extra + 1, len(source)))]
     return None
