@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.mapped import MappedTensor
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
@@ -27,6 +31,18 @@ def not_finite(model: ir.Model) -> list[str]:
 
 
 def _suspicious(held: ir.TensorProtocol) -> bool:
-    array = held.numpy()
-    finite = bool(np.isfinite(np.add.reduce(array, axis=None)))
-    return not finite and not bool(np.isfinite(array).all())
+    for piece in _pieces(held):
+        finite = bool(np.isfinite(np.add.reduce(piece, axis=None)))
+        if not finite and not bool(np.isfinite(piece).all()):
+            return True
+    return False
+
+
+def _pieces(held: ir.TensorProtocol) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the numbers of a tensor; those that lie in a file come piece by piece."""
+    if isinstance(held, MappedTensor):
+        little = held.dtype.numpy().newbyteorder("<")
+        for chunk in held.chunks():
+            yield np.frombuffer(chunk, little)
+    else:
+        yield held.numpy()

@@ -25,3 +25,16 @@ def test_weights_with_nan_or_infinity_are_found(kind, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     assert not_finite(io.load(path)) == ["nan", "inf"]
+
+
+def test_nan_at_the_end_of_a_large_weight_in_a_file_is_found(tmp_path):
+    weight = np.zeros(700_001, np.float32)
+    weight[-1] = np.nan
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [700_001])] for name in "xy"
+    )
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(weight, "w")])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, ir_version=8).SerializeToString())
+    assert not_finite(io.load(path)) == ["w"]

@@ -25,6 +25,7 @@ from onnxopt.rules.linear.formula import (
     response,
     reweighted,
     scaled,
+    weight_of,
     weighted,
 )
 from onnxopt.rules.linear.pad import is_unpadded
@@ -42,24 +43,24 @@ BOTH = op.Add(SCALED, t, bind="shift") | op.Sub(SCALED, t, bind="shift")
 
 @rule(weighted(SCALED), since=7)
 def fold_scale_into_next_linear(
-    new: Builder, layer: ir.Node, scale: ir.Node, source: ir.Value, w: Any, c: Any
+    new: Builder, layer: ir.Node, scale: ir.Node, source: ir.Value, c: Any
 ) -> Any:
     """W·(x·c) and W·(x/c) become one layer; c is a number or one per input channel."""
     known = layer_of(new, layer)
     factor = _factor(new, known, scale, source, c)
-    return reweighted(new, known, source, scaled(new, known, w, inputs=factor))
+    return reweighted(new, known, source, scaled(new, known, weight_of(known), inputs=factor))
 
 
 @rule(weighted(op.Neg(source)), since=7)
-def fold_negation_into_next_linear(new: Builder, layer: ir.Node, source: ir.Value, w: Any) -> Any:
+def fold_negation_into_next_linear(new: Builder, layer: ir.Node, source: ir.Value) -> Any:
     """W·(-x) becomes one layer."""
     known = layer_of(new, layer)
-    return reweighted(new, known, source, scaled(new, known, w, inputs=-1.0))
+    return reweighted(new, known, source, scaled(new, known, weight_of(known), inputs=-1.0))
 
 
 @rule(biased(SHIFTED), since=7)
 def fold_shift_into_next_linear(
-    new: Builder, layer: ir.Node, shift: ir.Node, source: ir.Value, w: Any, b: Any, c: Any
+    new: Builder, layer: ir.Node, shift: ir.Node, source: ir.Value, b: Any, c: Any
 ) -> Any:
     """W·(x ± c) + b and W·(c - x) + b become one layer where nothing is padded."""
     if idioms.ends_idiom(shift):
@@ -68,6 +69,7 @@ def fold_shift_into_next_linear(
         new.refuse("zeros are padded beside the sum")
     known = layer_of(new, layer)
     added = per_input(new, known, source, c)
+    w = weight_of(known)
     weight: Any = layer.inputs[1]
     if shift.op_type == "Sub" and shift.inputs[0] is source:
         added = -added
@@ -85,7 +87,6 @@ def fold_scale_past_shift(
     scale: ir.Node,
     shift: ir.Node,
     source: ir.Value,
-    w: Any,
     c: Any,
     t: Any,
 ) -> Any:
@@ -101,7 +102,7 @@ def fold_scale_past_shift(
         added = added.reshape(-1, *[1] * (-known.axis - 1))
     moved = new.node(shift.op_type, source, faithful(new, added, known.dtype))
     moved.shape = shift.outputs[0].shape
-    return reweighted(new, known, moved, scaled(new, known, w, inputs=factor))
+    return reweighted(new, known, moved, scaled(new, known, weight_of(known), inputs=factor))
 
 
 def _factor(new: Builder, layer: Layer, step: ir.Node, source: ir.Value, array: Any) -> Any:

@@ -15,6 +15,7 @@ kept twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from onnxopt.rewrite.rule import Builder
 
 SHARED_ELEMENTS = 1 << 14
 """A weight of up to so many elements may be kept twice."""
+
+_PIECE = 1 << 20
 
 x, w, b = var("x"), const("w"), const("b", default=0)
 _bias = var("bias", optional=True)
@@ -117,6 +120,16 @@ def layer_of(new: Builder, node: ir.Node) -> Layer:
         rank=rank,
         transposed=transposed,
     )
+
+
+def weight_of(layer: Layer) -> Any:
+    """Return the weight; half precision comes as a copy in single, so ask when all else is known.
+
+    A language model's head alone may have a gigabyte.
+    """
+    held = facts.constant(layer.node.inputs[1])
+    assert held is not None
+    return held.astype(np.float32) if layer.dtype.itemsize < 4 else held
 
 
 def _known(new: Builder, node: ir.Node, name: str) -> float:
@@ -271,10 +284,21 @@ def faithful(new: Builder, array: Any, dtype: ir.DataType) -> ir.Value:
     """
     with np.errstate(all="ignore"):
         rounded = array.astype(dtype.numpy(), copy=False)
-    if not np.isfinite(rounded).all():
-        new.refuse("the folded constant is not finite")
-    if dtype.itemsize < 4:
-        error = np.linalg.norm(rounded.astype(np.float64) - array)
-        if error > 2.0**-8 * np.linalg.norm(array):
-            new.refuse("the folded constant loses precision")
+        error = whole = 0.0
+        for before, after in zip(_pieces(array), _pieces(rounded), strict=True):
+            if not np.isfinite(after).all():
+                new.refuse("the folded constant is not finite")
+            if dtype.itemsize < 4:
+                exact = before.astype(np.float64)
+                error += float(np.square(after.astype(np.float64) - exact).sum())
+                whole += float(np.square(exact).sum())
+    if error > 2.0**-16 * whole:
+        new.refuse("the folded constant loses precision")
     return new.constant(rounded, dtype)
+
+
+def _pieces(array: Any) -> Iterator[Any]:
+    """Cut an array into pieces: what is computed of a large one would be as large."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        yield flat[start : start + _PIECE]

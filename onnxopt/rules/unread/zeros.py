@@ -58,10 +58,10 @@ def drop_zero_addend(new: Builder, branch: ir.Node, x: ir.Value, y: ir.Value, w:
 
 @rule(_summed(LAYERS), since=7)
 def drop_layer_of_zeros(
-    new: Builder, branch: ir.Node, layer: ir.Node | None, x: ir.Value, y: ir.Value, w: Any, b: Any
+    new: Builder, branch: ir.Node, layer: ir.Node | None, x: ir.Value, y: ir.Value, b: Any
 ) -> Any:
     """Adding 0·y + b, a linear layer whose weight is zero, becomes adding b."""
-    if not is_zero(w) or x is branch.outputs[0]:
+    if x is branch.outputs[0] or not is_zero(facts.constant((layer or branch).inputs[1])):
         return None
     _check_finite(new, y)
     if not dims.broadcast_keeps(x, dims.shape(branch.outputs[0])):
