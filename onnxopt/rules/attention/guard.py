@@ -12,6 +12,7 @@ product, where they are shorter: P'·V = Where(max(mask) = -∞, 0, P·V).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,19 +71,28 @@ def _is_product(value: ir.Value) -> bool:
     return node is not None and node.op_type in {"MatMul", "Einsum"} and not node.domain
 
 
-def is_finite(value: ir.Value | None, depth: int = _DEPTH) -> bool:
+def is_finite(value: ir.Value | None) -> bool:
     """Tell whether a mask is made of finite constants alone, chosen and moved at run time."""
+    return is_made_of(value, lambda held: bool(np.isfinite(held).all()))
+
+
+def is_made_of(
+    value: ir.Value | None,
+    test: Callable[[np.ndarray[Any, Any]], bool],
+    depth: int = _DEPTH,
+) -> bool:
+    """Tell whether a mask is made of constants alone that pass a test, moved at run time."""
     held = facts.constant(value, limit=_LARGEST)
     if held is not None:
-        return bool(np.isfinite(held.astype(np.float64)).all()) if held.dtype.kind != "b" else True
+        return held.dtype.kind == "b" or test(held.astype(np.float64))
     node = None if value is None else value.producer()
     if node is None or node.domain or depth == 0:
         return False
     if node.op_type == "Where":
-        return all(is_finite(part, depth - 1) for part in node.inputs[1:])
+        return all(is_made_of(part, test, depth - 1) for part in node.inputs[1:])
     if node.op_type == "Concat":
-        return all(is_finite(part, depth - 1) for part in node.inputs)
-    return node.op_type in _MOVERS and is_finite(node.inputs[0], depth - 1)
+        return all(is_made_of(part, test, depth - 1) for part in node.inputs)
+    return node.op_type in _MOVERS and is_made_of(node.inputs[0], test, depth - 1)
 
 
 _MOVERS = frozenset({

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from onnxopt.rules.attention import fused, guard
 from onnxopt.rules.layout import reshapes
@@ -154,3 +155,25 @@ def test_attention_of_the_standard():
     assert "Attention" in ops(result)
     feeds = random_feeds(model)
     np.testing.assert_allclose(run(result, feeds)[0], run(model, feeds)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["input", "chosen", "small"])
+def test_a_query_that_sees_no_key_gets_the_mean_and_no_zeros(form):
+    lowest = float(np.finfo(np.float32).min)
+    a = Attention(opset=23)
+    if form == "input":
+        mask = a.g.input("mask", 2, 1, 3, 5)
+    else:
+        chosen = a.g.input("chosen", 2, 1, 3, 5, dtype=TensorProto.BOOL)
+        mask = a.g.Where(chosen, 0.0, lowest if form == "chosen" else -1e4)
+    model = a.g.model(a.whole(mask))
+    result, outcome = apply_rules(model, [fused.fuse_attention], "portable")
+    assert outcome.done == {"fuse_attention": 1}
+    assert ("Max" in ops(result)) == (form != "small")
+    feeds = random_feeds(model)
+    seen = np.zeros((2, 1, 3, 5), bool)
+    seen[0, 0, 0, 1:3] = seen[1, 0, 2] = True
+    feeds |= {"mask": np.where(seen, 0, lowest).astype(np.float32)} if form == "input" else {}
+    feeds |= {} if form == "input" else {"chosen": seen}
+    close = 1e-3 if form == "small" else 1e-5  # beside -1e4 scores round to thousandths
+    np.testing.assert_allclose(run(result, feeds)[0], run(model, feeds)[0], rtol=1e-4, atol=close)
