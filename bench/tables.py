@@ -15,9 +15,15 @@ from typing import Any
 
 import board
 import export_rows
+import judged
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = (FOLDER.parent / "README.md", FOLDER / "README.md", FOLDER / "scoreboard.md")
+PAGES = (
+    FOLDER.parent / "README.md",
+    FOLDER / "README.md",
+    FOLDER / "scoreboard.md",
+    FOLDER / "conformance.md",
+)
 Cells = dict[str, dict[str, Any]]
 
 _TITLES = {"onnxruntime": "onnxruntime (offline, extended)"}
@@ -207,9 +213,14 @@ def board_forms() -> str:
     return _words(markdown(*board.forms(read("scoreboard"))))
 
 
-def board_reasons() -> str:
+def board_stays() -> str:
     """Say for each form that nobody touches why it stays."""
-    return _words(markdown(*board.reasons(read("scoreboard"))))
+    return _words(markdown(*board.stays(read("scoreboard"))))
+
+
+def board_more_nodes() -> str:
+    """Say for each form of which onnxruntime runs more nodes than after a peer why that is."""
+    return _words(markdown(*board.more_nodes(read("scoreboard"))))
 
 
 def exports_outside() -> str:
@@ -232,6 +243,21 @@ def exports_parts() -> str:
     return _words(markdown(*export_rows.parts(read("exports"))))
 
 
+def conformance() -> str:
+    """One row a kind of case: what became of how many."""
+    return markdown(*judged.cases(read("conformance")))
+
+
+def conformance_exceptions() -> str:
+    """One row a case that cannot show its expected outputs: why."""
+    return _words(markdown(*judged.exceptions(read("conformance"))))
+
+
+def generated() -> str:
+    """What became of random graphs."""
+    return markdown(*judged.graphs(read("generated")))
+
+
 def _words(table: str) -> str:
     """Align all columns to the left: they hold words."""
     return table.replace("---:", "---")
@@ -251,11 +277,15 @@ TABLES: dict[str, Callable[[], str]] = {
         large,
         board_summary,
         board_forms,
-        board_reasons,
+        board_stays,
+        board_more_nodes,
         exports_outside,
         exports_latency,
         exports_fused,
         exports_parts,
+        conformance,
+        conformance_exceptions,
+        generated,
     )
 }
 

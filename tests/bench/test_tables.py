@@ -75,3 +75,19 @@ def test_only_what_stands_between_markers_changes():
 def test_tables_without_results_are_empty(tmp_path):
     (tmp_path / "results" / "optimizers.json").unlink()
     assert all(len(rows(make())) == 2 for make in tables.TABLES.values())
+
+
+def test_cases_and_random_graphs(tmp_path):
+    statuses = ("equal", "unchanged", "taken back", "as the original", "not runnable", "failed")
+    cell = dict(zip(statuses, (5, 3, 1, 0, 0, 0), strict=True))
+    why = "node test_a cpu: fault | of others", "node test_a portable: fault | of others"
+    conformance = {"counts": {"node cpu": cell}, "exceptions": {"taken back": list(why)}}
+    (tmp_path / "results" / "conformance.json").write_text(json.dumps(conformance))
+    assert rows(tables.conformance())[2:] == [["node cpu", "9", "5", "3", "1", "0", "0", "0"]]
+    assert rows(tables.conformance_exceptions())[2:] == [
+        ["node test_a", "cpu, portable", "taken back", "fault / of others"]
+    ]
+    counts = {"equal": 8, "within the original's noise": 1, "not finite": 0, "different": 0}
+    graphs = {"graphs": 9, "nodes": 70, "counts": counts, "fired": {"fold": 3}, "seconds": 4.2}
+    (tmp_path / "results" / "generated.json").write_text(json.dumps(graphs))
+    assert rows(tables.generated())[2:] == [["9", "70", "8", "1", "0", "0", "1", "4"]]
