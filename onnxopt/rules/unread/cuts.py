@@ -18,9 +18,6 @@ from onnxopt.rules.unread.part import Part, Take
 
 x = var("x")
 
-_TAKEN = "taken"
-"""The name of a size that is not known otherwise."""
-
 
 @rule(op.Slice(x, ..., bind="node"), since=7)
 def slice_before_computing(new: Builder, node: ir.Node, x: ir.Value) -> Any:
@@ -35,7 +32,7 @@ def slice_before_computing(new: Builder, node: ir.Node, x: ir.Value) -> Any:
         count = take.count(shape[axis])
         if count == 0:
             return None
-        left = count or dims.extent(node.outputs[0], axis) or _TAKEN
+        left = count or dims.extent(node.outputs[0], axis)
         climb = Climb(new, (node,))
         plan = climb.plan(x, Part(axis=axis, take=take, left=left), added=len(cut) > 1)
         if plan is not None:

@@ -16,6 +16,8 @@ from onnxopt.rules.unread.needs import Needs, first
 from onnxopt.rules.unread.part import Part
 
 _HIGHEST_RANK = 8
+_LEFT = "left"
+"""The name of what is left of an axis on both sides of one Reshape, where nothing else is known."""
 
 
 def transpose(new: Builder, node: ir.Node, part: Part) -> Needs | None:
@@ -71,7 +73,8 @@ def reshape(new: Builder, node: ir.Node, part: Part) -> Needs | None:
     found = _behind(source, made, part)
     if found is None or len(node.inputs) < 2:
         return None
-    target = dims.reshape_target(found.shape(source), part.shape(made))
+    left = part.left if part.left is not None else _LEFT
+    target = dims.reshape_target(found.shape(source, left), part.shape(made, left))
     if target is None and part.take.is_last():
         # A named axis is not empty where a Reshape infers another: one element is left.
         target = dims.reshape_target(found.shape(source, 1), part.shape(made, 1))

@@ -92,8 +92,8 @@ class Take:
 class Part:
     """What is taken of one axis of a tensor, all of the others.
 
-    `left` is the size of the axis afterwards: a number or a name. With a `view`, the axis is seen
-    as several, row by row, and the part is taken of the one at `place` among them.
+    `left` is the size of the axis afterwards, None where it is not known. With a `view`, the axis
+    is seen as several, row by row, and the part is taken of the one at `place` among them.
     """
 
     axis: int

@@ -371,3 +371,22 @@ def test_every_fourth_element_of_an_operand_before_slices_had_steps():
     check(
         g.model(g.Gather(joined, ints(0, 4), axis=0)), becomes={"Gather": 1, "Exp": 1, "Concat": 1}
     )
+
+
+def test_two_sizes_that_are_not_known_are_not_taken_for_one():
+    g = Graph()
+    x, z = g.input("x", "N", 512), g.input("z", "M", 512)
+    some, others = cut(g, g.Exp(x), 0, 0, 5), cut(g, g.Exp(z), 0, 0, 7)
+    y = g.Tanh(g.Add(g.Neg(some), g.Neg(others)))
+    feeds = {"x": np.ones((1, 512), np.float32), "z": np.ones((8, 512), np.float32)}
+    result = check(g.model(cut(g, y, 0, 0, 2)), feeds=feeds)
+    assert [node.op_type for node in result.graph.node][-3:] == ["Add", "Slice", "Tanh"]
+
+
+def test_reshape_copies_what_is_left_of_an_axis_of_unknown_size():
+    for size in (2, 40):
+        g = Graph()
+        y = g.Reshape(g.Exp(g.input("x", "N", 16, 64)), ints(0, 0, 8, 8))
+        feeds = {"x": np.ones((size, 16, 64), np.float32)}
+        result = check(g.model(cut(g, y, 0, 0, 5)), feeds=feeds)
+        assert result.graph.node[0].op_type == "Slice"
