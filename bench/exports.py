@@ -159,7 +159,7 @@ def middle(profiles: list[dict[str, Any]]) -> dict[str, Any]:
     first = profiles[0]
     ms = {op: statistics.median(each["ms"].get(op, 0.0) for each in profiles) for op in first["ms"]}
     products = statistics.median(each["attention_products_ms"] for each in profiles)
-    return {"ms": ms, "nodes": first["nodes"], "attention_products_ms": products}
+    return {**first, "ms": ms, "attention_products_ms": products}
 
 
 def measure(

@@ -34,13 +34,43 @@ def test_only_products_of_two_batches_belong_to_attention():
     assert summed(events, runs=1)["attention_products_ms"] == 1.0
 
 
+def told(products, packed=None, **ms):
+    means = {"7x24x24": 0.5, "7x24x40": 9.0}
+    return {
+        "ms": ms,
+        "attention_products_ms": products,
+        "projections": means,
+        "packed": packed or {},
+    }
+
+
 def test_attention_operator_is_outside_but_for_its_products():
-    original = {"ms": {"MatMul": 9.0, "Softmax": 2.0}, "attention_products_ms": 3.0}
-    one = {"ms": {"MatMul": 6.0, "MultiHeadAttention": 4.0}, "attention_products_ms": 0.0}
-    half = {"ms": {"MatMul": 7.0, "Attention": 1.0, "Add": 0.5}, "attention_products_ms": 2.0}
+    original = told(3.0, MatMul=9.0, Softmax=2.0)
     assert outside_ms(original, original) == 2.0
-    assert outside_ms(one, original) == 1.0
-    assert outside_ms(half, original) == 0.5
+    assert outside_ms(told(0.0, MatMul=6.0, MultiHeadAttention=4.0), original) == 1.0
+    assert outside_ms(told(2.0, MatMul=7.0, Attention=1.0, Add=0.5), original) == 0.5
+
+
+def test_packed_attention_holds_three_projections_too():
+    original = told(3.0, MatMul=9.0, Softmax=2.0)
+    packed = told(0.0, {"7x24x24": 1}, MatMul=5.0, Attention=5.0)
+    assert outside_ms(packed, original) == 0.5
+    original["projections"] = {"7x24x72": 1.75, "7x24x24": 0.5}
+    assert outside_ms(packed, original) == 0.25
+
+
+def test_packed_attention_is_told_by_its_inputs():
+    def attention(name, *shapes):
+        made = event("Attention", name, 5000, *shapes)
+        made["args"]["output_type_shape"] = [{"float": [1, 7, 24]}]
+        return made
+
+    events = [
+        attention("packed", [1, 7, 24], [24, 72], [72]),
+        attention("weights gone", [1, 7, 24], [72]),
+        attention("standard", [1, 7, 24], [1, 7, 24], [1, 7, 24]),
+    ]
+    assert summed(events, runs=1)["packed"] == {"7x24x24": 2}
 
 
 def test_a_model_is_profiled(tmp_path):
