@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Any
 
 import verdicts
-from reasons import REASONS
+from reasons import MORE_NODES, STAYS
 from verdicts import OWN, Cells
 
 Rows = tuple[list[str], list[list[str]]]
 
-_ORDER = ("ahead", "level", "behind", "slower", "wrong", "failed")
+_ORDER = ("ahead", "level", "faster", "behind", "slower", "wrong", "failed")
 
 
 def summary(results: dict[str, Any]) -> Rows:
@@ -38,6 +38,7 @@ def summary(results: dict[str, Any]) -> Rows:
 _MEANINGS = {
     "ahead": "onnxruntime runs fewer nodes after onnxopt than after any peer",
     "level": "as few as after the best peer",
+    "faster": "more than after some peer, but measured to be faster",
     "behind": "more than after some peer",
     "slower": "as few or fewer, but slower",
     "wrong": "wrong outputs",
@@ -81,10 +82,20 @@ def _ratio(difference: dict[str, Any] | None) -> str:
     return text if difference["verdict"] == "no difference" else f"**{text}**"
 
 
-def reasons(results: dict[str, Any]) -> Rows:
+def stays(results: dict[str, Any]) -> Rows:
     """One row a form that neither a peer nor onnxopt touches, with the reason."""
-    rows = [[name, REASONS.get(name, "no reason is known")] for name in untouched(results)]
+    rows = [[name, STAYS.get(name, "no reason is known")] for name in untouched(results)]
     return ["form", "why it stays"], rows
+
+
+def more_nodes(results: dict[str, Any]) -> Rows:
+    """One row a form of which onnxruntime runs more nodes than after a peer, with the reason."""
+    rows = [
+        [name, MORE_NODES.get(name, "no reason is known")]
+        for name, cells in results["models"].items()
+        if OWN in cells and verdicts.right(cells[OWN]) and verdicts.behind(cells)
+    ]
+    return ["form", "why it runs more nodes"], rows
 
 
 def untouched(results: dict[str, Any]) -> list[str]:

@@ -39,6 +39,7 @@ def score(original: Path, results: list[Path]) -> list[dict[str, Any]]:
             {
                 "nodes": len(list(nodes(after))),
                 "ops": operators(after),
+                "edges": edges(after),
                 "runs": {level: what_runs(result, level) for level in _LEVELS},
                 "signature": differences(before, after),
                 "verification": judge(known, result),
@@ -64,6 +65,24 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
         f"{node.domain}.{node.op_type}" if node.domain not in {"", "ai.onnx"} else node.op_type
         for node in nodes(model)
         if node.op_type != "Constant"
+    )
+    return dict(sorted(found.items()))
+
+
+def edges(model: onnx.ModelProto) -> dict[str, int]:
+    """Count which operator reads what another makes: `MatMul > Slice`; constants are left out."""
+    makers = {
+        output: node.op_type
+        for node in nodes(model)
+        for output in node.output
+        if node.op_type != "Constant"
+    }
+    makers |= {value.name: "input" for value in model.graph.input}
+    found = Counter(
+        f"{makers[name]} > {node.op_type}"
+        for node in nodes(model)
+        for name in node.input
+        if name in makers
     )
     return dict(sorted(found.items()))
 

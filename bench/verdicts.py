@@ -37,8 +37,10 @@ def _cost(cell: dict[str, Any]) -> tuple[int, ...]:
 
 
 def touched(cells: Cells, name: str) -> bool:
-    """Tell whether a tool changed which operators there are."""
-    return right(cells.get(name)) and cells[name]["ops"] != cells["original"]["ops"]
+    """Tell whether a tool changed which operators there are, or which reads which."""
+    if not right(cells.get(name)):
+        return False
+    return any(cells[name][what] != cells["original"][what] for what in ("ops", "edges"))
 
 
 def untouched_by_peers(cells: Cells) -> bool:
@@ -58,17 +60,21 @@ def behind(cells: Cells) -> list[str]:
 
 
 def verdict(cells: Cells) -> str:
-    """Say how onnxopt's result stands: ahead, level, behind, slower, wrong or failed."""
+    """Say how onnxopt's result stands: ahead, level, faster, behind, slower, wrong or failed.
+
+    `faster` has more nodes than the best of the others, and takes measurably less time.
+    """
     own = cells[OWN]
     if own.get("error"):
         return "failed"
     if not right(own):
         return "wrong"
+    measured = {name: told["verdict"] for name, told in (own.get("latency") or {}).items() if told}
     if behind(cells):
-        return "behind"
-    measured = (own.get("latency") or {}).values()
-    if any(difference and difference["verdict"] == "slower" for difference in measured):
+        fewest = best_peer(cells) or "original"
+        return "faster" if measured.get(fewest) == "faster" else "behind"
+    if "slower" in measured.values():
         return "slower"
     names = ["original", *(n for n, tool in TOOLS.items() if tool.is_peer and right(cells.get(n)))]
-    fewest = min(runs(cells[name], "all") for name in names)
-    return "ahead" if runs(own, "all") < fewest else "level"
+    fewest_nodes = min(runs(cells[name], "all") for name in names)
+    return "ahead" if runs(own, "all") < fewest_nodes else "level"

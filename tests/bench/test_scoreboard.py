@@ -9,6 +9,7 @@ import board
 import click
 import forked
 import pytest
+import reasons
 import run_peer
 import score
 import scoreboard
@@ -19,10 +20,10 @@ from patterns import FORMS
 MARK = {"passed": True, "reason": ""}
 
 
-def cell(default, extended=None, ops=1, **more):
+def cell(default, extended=None, ops=1, edges=None, **more):
     runs = {"all": {"Relu": default}, "extended": {"Relu": extended or default}}
-    told = {"error": None, "done": None, "verification": MARK, "runs": runs, "ops": {"Relu": ops}}
-    return told | more
+    told = {"error": None, "done": None, "verification": MARK, "runs": runs}
+    return told | {"ops": {"Relu": ops}, "edges": edges or {}} | more
 
 
 def cells(own, peer=None, original=None):
@@ -40,6 +41,13 @@ def test_more_nodes_at_either_level_is_behind():
     assert verdicts.verdict(cells(cell(3), cell(2))) == "behind"
     assert verdicts.verdict(cells(cell(1, extended=3), cell(2))) == "behind"
     assert verdicts.verdict(cells(cell(5))) == "behind"
+
+
+def test_more_nodes_in_less_time_is_faster():
+    measured = {"onnxsim": {"verdict": "faster"}, "original": {"verdict": "slower"}}
+    assert verdicts.verdict(cells(cell(3, latency=measured), cell(2))) == "faster"
+    measured = {"original": {"verdict": "faster"}}
+    assert verdicts.verdict(cells(cell(5, latency=measured))) == "faster"
 
 
 def test_a_wrong_peer_is_no_rival():
@@ -67,6 +75,8 @@ def test_untouched_means_the_same_operators():
     assert verdicts.untouched_by_peers(found)
     assert verdicts.touched(found, verdicts.OWN)
     assert not verdicts.untouched_by_peers(found | {"onnxslim": cell(4, ops=3)})
+    turned = cell(4, ops=4, edges={"Relu > Relu": 2})
+    assert not verdicts.untouched_by_peers(found | {"onnxslim": turned})
 
 
 def test_rows_hold_what_was_found():
@@ -77,13 +87,14 @@ def test_rows_hold_what_was_found():
     assert row[-2:] == ["ahead", "fuse×2, dead"]
     _, rows = board.summary(results)
     assert ["forms", "1"] in rows
-    assert board.reasons(results)[1] == [["small", "no reason is known"]]
+    assert board.stays(results)[1] == [["small", "no reason is known"]]
+    assert board.more_nodes(results)[1] == []
 
 
 def test_each_form_that_stays_has_its_reason():
     results = tables.read("scoreboard")
     assert set(results["models"]) == set(FORMS)
-    assert set(board.untouched(results)) >= set(board.REASONS)
+    assert set(board.untouched(results)) <= set(reasons.STAYS)
 
 
 def test_pages_hold_the_tables_of_the_results():
@@ -123,6 +134,11 @@ def test_a_model_that_takes_the_tool_down_stops_no_other(tmp_path, monkeypatch, 
         {"output": "1", "error": "SIGKILL", "done": None},
         {"output": "2", "error": None, "done": None},
     ]
+
+
+def test_edges_tell_an_order_from_another():
+    found = score.edges(FORMS["matmul_slice_lasttoken"].make())
+    assert found == {"MatMul > Slice": 1, "input > MatMul": 1}
 
 
 def test_onnxruntime_says_what_it_runs(tmp_path):
