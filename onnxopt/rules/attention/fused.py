@@ -4,7 +4,8 @@ onnxruntime has MultiHeadAttention for any operator set: packed queries in, pack
 keys and values packed or parted (see `heads`), the mask as a summand of the scores. Its kernel
 computes each row in one go, without storing the scores of all heads, and without the transposes.
 
-ONNX has Attention since operator set 23, on parted operands.
+ONNX has Attention since operator set 23, on parted operands; there keys and values may have fewer
+heads than the queries.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from onnxopt.rules.attention.heads import (
     pack,
     packed,
     scores_of,
+    ungrouped,
 )
 
 v, mask, hidden = var("v"), var("mask"), var("hidden")
@@ -88,7 +90,10 @@ def fuse_attention(
     _check_type(new, v)
     _values(new, v, scores)
     more = () if mask is None else (full_mask(new, _above_lowest(new, mask), scores),)
-    return new.Attention(scores.query, scores.key, v, *more, scale=scores.scale)
+    keys, values = (ungrouped(value, new.opset) for value in (scores.key, v))
+    if keys is None or values is None or dims.extent(keys, 1) != dims.extent(values, 1):
+        keys, values = scores.key, v
+    return new.Attention(scores.query, keys, values, *more, scale=scores.scale)
 
 
 def _above_lowest(new: Builder, mask: ir.Value) -> ir.Value:

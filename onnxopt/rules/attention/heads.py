@@ -124,6 +124,30 @@ def pack(new: Builder, value: ir.Value) -> ir.Value:
     return made
 
 
+def ungrouped(value: ir.Value, opset: int) -> ir.Value | None:
+    """Return the keys or values of which each head was repeated for a group of queries, or None.
+
+    Repeated is [batch, heads, tokens, size] → [batch, heads, 1, …] → [batch, heads, group, …] →
+    [batch, heads·group, tokens, size].
+    """
+    shape, nodes, found = dims.shape(value), [], value
+    for op_type in ("Reshape", "Expand", "Unsqueeze"):
+        node = found.producer()
+        if node is None or node.op_type != op_type or node.domain or node.inputs[0] is None:
+            return None
+        nodes.append(node)
+        found = node.inputs[0]
+    spread, source = dims.shape(nodes[1].outputs[0]), dims.shape(found)
+    if shape is None or spread is None or source is None or len(source) != 4 or len(spread) != 5:
+        return None
+    if facts.axes(nodes[2], opset) != (2,) or not isinstance(spread[2], int):
+        return None
+    if not isinstance(source[1], int) or shape[1] != source[1] * spread[2]:
+        return None
+    kept = dims.same(spread[0], source[0]) and spread[1] == source[1]
+    return found if kept and shape[3] == source[3] == spread[4] else None
+
+
 def full_mask(new: Builder, mask: ir.Value, scores: Scores) -> ir.Value:
     """Return a mask of [1 or batch, 1 or heads, queries, keys], which the kernels ask for."""
     shape = dims.shape(mask)

@@ -177,3 +177,22 @@ def test_a_query_that_sees_no_key_gets_the_mean_and_no_zeros(form):
     feeds |= {} if form == "input" else {"chosen": seen}
     close = 1e-3 if form == "small" else 1e-5  # beside -1e4 scores round to thousandths
     np.testing.assert_allclose(run(result, feeds)[0], run(model, feeds)[0], rtol=1e-4, atol=close)
+
+
+def test_heads_that_were_repeated_for_groups_of_queries():
+    a = Attention(opset=23)
+    g = a.g
+    q = a.part(a.packed("q", 3))
+    shared = []
+    for name in "kv":
+        few = g.Transpose(g.Reshape(g.input(name, 2, 5, 16), shape(0, 0, 2, 8)), perm=PART)
+        many = g.Expand(g.Unsqueeze(few, shape(2)), shape(2, 2, 2, 5, 8))
+        shared.append(g.Reshape(many, shape(2, 4, 5, 8)))
+    p = a.probabilities(q, g.Transpose(shared[0], perm=(0, 1, 3, 2)))
+    model = g.model(a.merge(g.MatMul(p, shared[1])))
+    result, outcome = apply_rules(model, [fused.fuse_attention], "portable")
+    assert outcome.done == {"fuse_attention": 1}
+    attention = next(node for node in result.graph.node if node.op_type == "Attention")
+    assert {name.split("_")[0] for name in attention.input} == {"Transpose"}
+    feeds = random_feeds(model)
+    np.testing.assert_allclose(run(result, feeds)[0], run(model, feeds)[0], rtol=1e-4, atol=1e-5)
