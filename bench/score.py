@@ -8,6 +8,7 @@ have become operators of this processor's own memory layout, and what reorders m
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -69,8 +70,8 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def edges(model: onnx.ModelProto) -> dict[str, int]:
-    """Count which operator reads what another makes: `MatMul > Slice`; constants are left out."""
+def edges(model: onnx.ModelProto) -> str:
+    """Return a digest of which operators read what which others make; constants are left out."""
     makers = {
         output: node.op_type
         for node in nodes(model)
@@ -78,13 +79,13 @@ def edges(model: onnx.ModelProto) -> dict[str, int]:
         if node.op_type != "Constant"
     }
     makers |= {value.name: "input" for value in model.graph.input}
-    found = Counter(
+    found = sorted(
         f"{makers[name]} > {node.op_type}"
         for node in nodes(model)
         for name in node.input
         if name in makers
     )
-    return dict(sorted(found.items()))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:8]
 
 
 def main(jobs: str) -> None:

@@ -12,7 +12,9 @@ def plain(g, x):
 def test_softplus():
     for opset in (7, 17):
         g = Graph(opset)
-        assert_rewrites(RULES, g.model(plain(g, g.input("x", 3, 4))), becomes=["Softplus"])
+        assert_rewrites(
+            RULES, g.model(plain(g, g.input("x", 3, 4))), becomes=["Softplus"], target="cuda"
+        )
 
 
 def test_softplus_that_does_not_overflow():
@@ -21,14 +23,22 @@ def test_softplus_that_does_not_overflow():
         x = g.input("x", 3, 4)
         positive = g.Relu(x) if relu else g.Max(x, 0.0)
         tail = g.Log(g.Add(g.Exp(g.Neg(g.Abs(x))), 1.0))
-        assert_rewrites(RULES, g.model(g.Add(positive, tail)), becomes=["Softplus"])
+        assert_rewrites(RULES, g.model(g.Add(positive, tail)), becomes=["Softplus"], target="cuda")
 
 
 def test_mish():
     for opset, expected in ((18, ["Mish"]), (17, ["Softplus", "Tanh", "Mul"])):
         g = Graph(opset)
         x = g.input("x", 3, 4)
-        assert_rewrites(RULES, g.model(g.Mul(g.Tanh(plain(g, x)), x)), becomes=expected)
+        model = g.model(g.Mul(g.Tanh(plain(g, x)), x))
+        assert_rewrites(RULES, model, becomes=expected, target="cuda")
+
+
+def test_softplus_is_slow_on_a_cpu():
+    g = Graph(17)
+    model = g.model(plain(g, g.input("x", 3, 4)))
+    for target in ("portable", "cpu"):
+        assert_untouched(RULES, model, target=target)
 
 
 def test_other_expressions():
