@@ -1,7 +1,7 @@
 """A bias in front of a GELU, as onnxruntime's operators that do both.
 
-onnxruntime fuses Add + Gelu into BiasGelu when it loads a model, unless it has made a Gemm of the
-Add and the MatMul before it, which takes two Reshapes for operands of more than two axes.
+For `cpu` it is left to onnxruntime, which fuses Add + Gelu into BiasGelu when it loads a model,
+unless it can make a Gemm of the Add and the MatMul before it, which is faster (0.96 for BiasGelu).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _contrib = op.of("com.microsoft")
 
 @rule(
     _contrib.Gelu(_SUM) | op.Gelu(_SUM, approximate="none"),
-    targets=("cpu", "cuda"),
+    targets=("cuda",),
 )
 def fuse_bias_gelu(new: Builder, x: ir.Value, b: ir.Value) -> Any:
     """Gelu(x + b) with a constant row b becomes onnxruntime's BiasGelu(x, b)."""
@@ -30,7 +30,7 @@ def fuse_bias_gelu(new: Builder, x: ir.Value, b: ir.Value) -> Any:
 
 @rule(
     _contrib.FastGelu(_SUM) | op.Gelu(_SUM, approximate="tanh"),
-    targets=("cpu", "cuda"),
+    targets=("cuda",),
 )
 def fuse_bias_fast_gelu(new: Builder, x: ir.Value, b: ir.Value) -> Any:
     """Gelu(x + b, approximate='tanh') with a constant row b becomes FastGelu(x, b)."""
@@ -43,5 +43,5 @@ def _check(new: Builder, x: ir.Value, b: ir.Value) -> None:
     row, shape = facts.static_shape(b), facts.shape(x)
     if row is None or len(row) != 1 or shape is None or shape[-1] != row[0]:
         new.refuse("the summand is no row as long as the last axis")
-    if len(shape) < 3 or not facts.is_constant(b) or facts.dtype(x) != ir.DataType.FLOAT:
+    if len(shape) < 3 or not facts.is_constant(b) or not facts.is_single_or_half(x):
         new.refuse("a bias of matrices belongs to their Gemm")
