@@ -49,9 +49,6 @@ _TELLING |= {"take_constant_branch", "take_possible_branch", "merge_equal_branch
 """Passes, and what passes do, after which more can be inferred than before."""
 
 _ROUNDS = 10
-_RAISE_UP_TO = 20
-"""Runtimes have known this operator set since 2023; a newer one has to be asked for."""
-
 Progress = Callable[[str, float | None], None]
 
 
@@ -254,7 +251,7 @@ class _Run:
     def raise_opset(self, editor: Editor, config: OptimizeConfig) -> Counter[str]:
         """Raise the operator set where rules would fire that the present one does not have."""
         now = editor.opset(None)
-        newer = [rule for rule in self.rules if now < rule.since <= _RAISE_UP_TO]
+        newer = [rule for rule in self.rules if now < rule.since <= config.target.opset]
         if config.opset is not None or not newer:
             return Counter()
         wanted = fitting(editor, newer, config.target)

@@ -148,6 +148,7 @@ TABLE = (
     "attention.fused_biases.drop_key_bias_of_fused",
     "attention.fused_biases.fold_value_bias_of_fused",
     "attention.projections.fuse_projections_into_attention",
+    "attention.standard.respell_attention_by_the_standard",
     "attention.biases.drop_key_bias",
     "attention.biases.fold_value_bias_into_output",
     "unread.channels.drop_constant_channels",

@@ -18,7 +18,7 @@ from onnxopt.graph import dims, facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import Pattern, const, op, var
 from onnxopt.rewrite.rule import Builder, rule
-from onnxopt.rules.attention.guard import is_made_of
+from onnxopt.rules.attention.guard import above_lowest
 from onnxopt.rules.attention.heads import (
     PART,
     Scores,
@@ -89,27 +89,11 @@ def fuse_attention(
     scores = _scores(new, product, softmax, factor, divisor)
     _check_type(new, v)
     _values(new, v, scores)
-    more = () if mask is None else (full_mask(new, _above_lowest(new, mask), scores),)
+    more = () if mask is None else (full_mask(new, above_lowest(new, mask), scores),)
     keys, values = (ungrouped(value, new.opset) for value in (scores.key, v))
     if keys is None or values is None or dims.extent(keys, 1) != dims.extent(values, 1):
         keys, values = scores.key, v
     return new.Attention(scores.query, keys, values, *more, scale=scores.scale)
-
-
-def _above_lowest(new: Builder, mask: ir.Value) -> ir.Value:
-    """Keep a mask above the lowest number, which onnxruntime's Attention takes for -∞.
-
-    Half of it hides a key as well; a query that sees no key gets the mean of all, not zeros.
-    """
-    kind = facts.dtype(mask)
-    if kind is None:
-        new.refuse("the element type of the mask is not known")
-    lowest = float(np.finfo(kind.numpy()).min)
-    if is_made_of(mask, lambda held: bool((held != lowest).all())):
-        return mask
-    made: ir.Value = new.Max(mask, np.array(lowest / 2))
-    made.type, made.shape = mask.type, mask.shape
-    return made
 
 
 def _scores(new: Builder, product: ir.Node, softmax: ir.Node, factor: Any, divisor: Any) -> Scores:

@@ -99,3 +99,19 @@ _MOVERS = frozenset({
     "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose",
     "Unsqueeze",
 })  # fmt: skip
+
+
+def above_lowest(new: Builder, mask: ir.Value) -> ir.Value:
+    """Keep a mask above the lowest number, which onnxruntime's Attention takes for -∞.
+
+    Half of it hides a key as well; a query that sees no key gets the mean of all, not zeros.
+    """
+    kind = facts.dtype(mask)
+    if kind is None:
+        new.refuse("the element type of the mask is not known")
+    lowest = float(np.finfo(kind.numpy()).min)
+    if is_made_of(mask, lambda held: bool((held != lowest).all())):
+        return mask
+    made: ir.Value = new.Max(mask, np.array(lowest / 2))
+    made.type, made.shape = mask.type, mask.shape
+    return made

@@ -3,6 +3,9 @@
 onnxruntime's Attention takes the tokens and one matrix of three, W = (Wq, Wk, Wv), with its bias:
 it projects each head's queries, keys and values straight to where it needs them. Exporters write
 three layers on the same tokens, or one layer whose result is split in three.
+
+Not for `cpu`: its kernel multiplies by each head's columns by themselves, which took a BERT of
+twelve layers 5 % longer than three products.
 """
 
 from __future__ import annotations
@@ -30,10 +33,7 @@ class _Projection:
     part: int | None = None
 
 
-@rule(
-    op.of("com.microsoft").MultiHeadAttention(q, k, v, ..., bind="attention"),
-    targets=("cpu", "cuda"),
-)
+@rule(op.of("com.microsoft").MultiHeadAttention(q, k, v, ..., bind="attention"), targets=("cuda",))
 def fuse_projections_into_attention(
     new: Builder, attention: ir.Node, q: ir.Value, k: ir.Value, v: ir.Value
 ) -> Any:

@@ -44,14 +44,14 @@ def split(order=(0, 1, 2), bias=True, sizes=(32, 32, 32)):
 @pytest.mark.parametrize("mask", [False, True])
 def test_three_layers_on_the_same_tokens(biases, mask):
     model = layers(biases, mask=mask)
-    options = {"target": "cpu", "loses": LOSES, "without": UNTYPED}
+    options = {"target": "cuda", "loses": LOSES, "without": UNTYPED}
     assert_rewrites(RULE, model, becomes=["Attention"], **options)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_one_layer_that_is_split(bias):
     model = split(bias=bias)
-    options = {"target": "cpu", "loses": LOSES, "without": UNTYPED}
+    options = {"target": "cuda", "loses": LOSES, "without": UNTYPED}
     result = assert_rewrites(RULE, model, becomes=["Attention"], **options)
     feeds = random_feeds(model)
     np.testing.assert_allclose(run(result, feeds)[0], run(model, feeds)[0], rtol=1e-4, atol=1e-5)
@@ -68,7 +68,7 @@ def test_one_layer_that_is_split(bias):
     ],
 )
 def test_others_stay(model):
-    assert_untouched(RULE, model, target="cpu")
+    assert_untouched(RULE, model, target="cuda")
 
 
 def test_weights_that_others_read_are_not_copied():
@@ -76,5 +76,5 @@ def test_weights_that_others_read_are_not_copied():
     x, w = g.input("x", 2, 5, 16), g.weight(16, 32)
     q, k, v = g.MatMul(x, w), g.MatMul(x, g.weight(16, 32)), g.MatMul(x, g.weight(16, 32))
     g.MatMul(g.Relu(x), w)
-    _, outcome = apply_rules(finished(g, attention(g, q, k, v)), [RULE], "cpu")
+    _, outcome = apply_rules(finished(g, attention(g, q, k, v)), [RULE], "cuda")
     assert not outcome.done
