@@ -58,7 +58,7 @@ def optimize(
     """Optimize a model exactly, prove it against the original, measure it, and write it.
 
     `fix` gives dimensions a size (`{"batch": 1, "input_ids:1": 128}`). `opset` raises the model to
-    that operator set; left out, it is raised where rules gain by it, to 20 at most.
+    that operator set; left out, it is raised where rules gain by it, as far as the target allows.
     `data` is a path as `--data` takes it, or feeds (input name to array). Without `output` nothing
     is written; the report carries the model. A result that is wrong is never written: the report
     is then false. Raises `OnnxOptError` for whatever the caller can mend.

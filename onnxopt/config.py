@@ -66,8 +66,8 @@ class OptimizeConfig:
 
     `fix` maps a dimension name (`batch`) or an input's axis (`input_ids:1`) to a size. `only` and
     `skip` hold names of passes and rules. `opset` is the operator set to raise the model to; None
-    leaves it to the rules, up to 20. `max_growth` is the number of bytes by which constant
-    folding may enlarge the file beyond what it saves. `measure_seconds` bounds the time that
+    leaves it to the rules, up to the target's. `max_growth` is the number of bytes by which folding
+    may enlarge the file beyond what it saves. `measure_seconds` bounds the time that
     comparing the speed of two models may take.
     """
 

@@ -1,4 +1,4 @@
-"""The ordered table of rewrite rules: one line each, as `file.function`.
+"""The ordered table of rewrite rules: one line each, as `folder.file.function`.
 
 Rules that share a root operator are tried in this order. A new rule is a file in this folder, a
 line here and a test: docs/add-a-rule.md goes through it.
