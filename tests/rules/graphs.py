@@ -61,3 +61,19 @@ class Graph:
             imports.append(helper.make_opsetid("com.microsoft", 1))
         model = helper.make_model(graph, opset_imports=imports, ir_version=8)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+END = 2**63 - 1
+"""The stop of a Slice that goes to the end."""
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def cut(g, x, axis, start, stop, step=1):
+    """Slice one axis, in the form of the graph's operator set."""
+    if g.opset < 10:
+        return g.Slice(x, starts=[start], ends=[stop], axes=[axis])
+    rows = [ints(start), ints(stop), ints(axis)] + ([ints(step)] if step != 1 else [])
+    return g.Slice(x, *rows)

@@ -21,16 +21,17 @@ from onnxopt.rules.linear.formula import SHARED_ELEMENTS, layer_of, reweighted
 x, w, bias = var("x"), const("w"), var("bias", optional=True)
 
 
-@rule(
-    op.Conv(
-        op.Reshape(op.Transpose(op.Reshape(x, ..., bind="split"), bind="turn"), ..., bind="join"),
-        w,
-        bias,
-        bind="conv",
-        group=1,
-    ),
-    since=5,
+CONV_OF_REARRANGED = op.Conv(
+    op.Reshape(op.Transpose(op.Reshape(x, ..., bind="split"), bind="turn"), ..., bind="join"),
+    w,
+    bias,
+    bind="conv",
+    group=1,
 )
+"""Matches a Conv of what Reshape, Transpose and Reshape have moved, into or among the channels."""
+
+
+@rule(CONV_OF_REARRANGED, since=5)
 def fold_channel_shuffle_into_conv(
     new: Builder,
     split: ir.Node,

@@ -21,6 +21,7 @@ from onnxopt.rules.layout.blocks import behind_batch
 from onnxopt.rules.layout.slices import Cut, compose, read_slice
 from onnxopt.rules.linear.formula import SHARED_ELEMENTS
 from onnxopt.rules.linear.pad import kernel_of, own_pads
+from onnxopt.rules.linear.shuffled import CONV_OF_REARRANGED
 
 x, w, bias = var("x"), const("w"), var("bias", optional=True)
 _UNSHUFFLED = (0, 1, 3, 5, 2, 4)
@@ -63,16 +64,7 @@ def fold_space_to_depth_into_conv(
     return _strided(new, conv, x, w, places, size)
 
 
-@rule(
-    op.Conv(
-        op.Reshape(op.Transpose(op.Reshape(x, ..., bind="split"), bind="turn"), ..., bind="join"),
-        w,
-        bias,
-        bind="conv",
-        group=1,
-    ),
-    since=5,
-)
+@rule(CONV_OF_REARRANGED, since=5)
 def fold_pixel_unshuffle_into_conv(
     new: Builder,
     split: ir.Node,

@@ -5,20 +5,7 @@ import pytest
 
 from onnxopt.rules.layout import slices
 from onnxopt.testing import apply_rules, assert_rewrites, assert_untouched, operators, run
-from tests.rules.graphs import Graph
-
-END = 2**63 - 1
-
-
-def ints(*values):
-    return np.array(values, np.int64)
-
-
-def cut(g, x, axis, start, stop, step=1):
-    if g.opset < 10:
-        return g.Slice(x, starts=[start], ends=[stop], axes=[axis])
-    rows = [ints(start), ints(stop), ints(axis)] + ([ints(step)] if step != 1 else [])
-    return g.Slice(x, *rows)
+from tests.rules.graphs import END, Graph, cut, ints
 
 
 @pytest.mark.parametrize("opset", [9, 10, 13])

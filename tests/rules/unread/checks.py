@@ -5,20 +5,9 @@ import onnx
 
 from onnxopt.rules.unread import cuts
 from onnxopt.testing import apply_rules, operators, random_feeds, run
+from tests.rules.graphs import END, cut
 
-END = 2**63 - 1
 RULES = (cuts.slice_before_computing, cuts.gather_before_computing)
-
-
-def ints(*values):
-    return np.array(values, np.int64)
-
-
-def cut(g, x, axis, start, stop, step=1):
-    if g.opset < 10:
-        return g.Slice(x, starts=[start], ends=[stop], axes=[axis])
-    rows = [ints(start), ints(stop), ints(axis)] + ([ints(step)] if step != 1 else [])
-    return g.Slice(x, *rows)
 
 
 def last(g, x, axis):

@@ -9,8 +9,8 @@ from onnxopt.testing import (
     assert_untouched,
     operators,
 )
-from tests.rules.graphs import Graph
-from tests.rules.unread.checks import END, RULES, check, cut, ints, last, sizes
+from tests.rules.graphs import END, Graph, cut, ints
+from tests.rules.unread.checks import RULES, check, last, sizes
 
 
 def test_slice_of_channels_goes_into_the_weight_of_a_conv():

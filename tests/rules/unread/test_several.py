@@ -4,8 +4,8 @@ from onnxopt.rules import load
 from onnxopt.rules.layout import slices
 from onnxopt.rules.unread import cuts, several
 from onnxopt.testing import assert_rewrites, assert_untouched, operators
-from tests.rules.graphs import Graph
-from tests.rules.unread.checks import check, cut, ints, sizes
+from tests.rules.graphs import Graph, cut, ints
+from tests.rules.unread.checks import check, sizes
 
 RULES = (
     slices.merge_slices_into_split,
