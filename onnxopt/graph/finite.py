@@ -15,7 +15,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
 def not_finite(model: ir.Model) -> list[str]:
-    """Return the names of the initializers that hold NaN or infinity.
+    """Return the names of the initializers that hold NaN or infinity; a single -∞ masks, as it may.
 
     A sum tells in one pass whether all its terms are finite, unless it overflows by itself: only
     then every element is looked at. Weights that lie in a file do not stay in memory.
@@ -25,7 +25,8 @@ def not_finite(model: ir.Model) -> list[str]:
         for graph, _ in facts.scopes(model):
             for value in graph.initializers.values():
                 held = value.const_value
-                if held is not None and held.dtype in _FLOATS and _suspicious(held):
+                weights = held is not None and held.size > 1 and held.dtype in _FLOATS
+                if held is not None and weights and _suspicious(held):
                     found.append(value.name or "")
     return found
 

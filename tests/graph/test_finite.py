@@ -11,6 +11,7 @@ def test_weights_with_nan_or_infinity_are_found(kind, tmp_path):
     largest = np.finfo(kind).max
     weights = {
         "fine": np.ones(1000, kind),
+        "masked": np.array(-np.inf, kind),
         "large": np.full(1000, largest, kind),
         "nan": np.array([1, np.nan] * 500, kind),
         "inf": np.array([np.inf, -np.inf, 0] * 300, kind),
