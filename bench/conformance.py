@@ -22,13 +22,10 @@ import onnx
 import record
 import workers
 from cases import Case
+from in_memory import optimized
 
-from onnxopt.config import OptimizeConfig, find_target
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
-from onnxopt.graph.signature import Declared, signature_of
-from onnxopt.passes import opset
-from onnxopt.pipeline import transform
 from onnxopt.runtime.engine import ONNXRUNTIME, REFERENCE, open_engine
 
 NAME = "conformance"
@@ -64,23 +61,6 @@ def judge(case: Case, target: str) -> Verdict:
     if reason and verdict["status"] not in (EQUAL, UNCHANGED):
         verdict["why"] = f"{reason}: {verdict['why']}"
     return verdict
-
-
-def optimized(proto: onnx.ModelProto, target: str) -> tuple[onnx.ModelProto, int]:
-    """Optimize a model; hold its signature and validity; return it and the number of steps."""
-    for without in (frozenset[str](), frozenset({opset.NAME})):
-        model = io.from_proto(proto)
-        declared, before = Declared.of(model), signature_of(model)
-        made = transform(model, OptimizeConfig(target=find_target(target)), without=without)
-        if not made.raised_in_vain:
-            break
-    assert not made.outcome.crashed, f"a rule crashed: {made.outcome.crashed}"
-    declared.restore(model)
-    differences = before.differences(signature_of(model))
-    assert not differences, f"the signature changed: {differences}"
-    result = io.to_proto(model)
-    onnx.checker.check_model(result)
-    return result, len(made.steps)
 
 
 def compare(case: Case, result: onnx.ModelProto) -> Verdict:

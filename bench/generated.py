@@ -5,8 +5,8 @@
 Hypothesis makes the choices, from a fixed seed and without its database, so that every run writes
 the same graphs. Of each result the validity, the signature and the outputs on two feeds (other
 sizes of the named dimensions, other values of defaults that callers may override) are those of the
-original, and optimizing it once more changes nothing. What differs goes to `bench/.work/generated`
-as a model, its seed to `bench/results/generated.json`, and the exit code is 1.
+original. What differs goes to `bench/.work/generated` as a model, its seed to
+`bench/results/generated.json`, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ import workers
 import writing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from in_memory import optimized
 
-from onnxopt.config import OptimizeConfig, find_target
 from onnxopt.errors import OnnxOptError
-from onnxopt.graph import io
-from onnxopt.graph.signature import Declared, signature_of
-from onnxopt.pipeline import transform
 from onnxopt.runtime.compare import Reference
 from onnxopt.runtime.engine import ONNXRUNTIME, open_engine
 
@@ -81,7 +78,9 @@ def judge(model: onnx.ModelProto, target: str) -> tuple[str, str, Counter[str]]:
         return NOT_RUNNABLE, str(error)[:300], Counter()
     done: Counter[str] = Counter()
     try:
-        result = optimize(model, target, done)
+        result, steps = optimized(model, target)
+        for step in steps:
+            done.update(step.done)
         engine = open_engine(result.SerializeToString(), optimize="none", only=ONNXRUNTIME)
         found = [engine.run(feed) for feed in feeds]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault to report
@@ -95,22 +94,6 @@ def judge(model: onnx.ModelProto, target: str) -> tuple[str, str, Counter[str]]:
     if comparison.passed:
         return WITHIN_NOISE, "", done
     return DIFFERENT, comparison.reason, done
-
-
-def optimize(model: onnx.ModelProto, target: str, done: Counter[str]) -> onnx.ModelProto:
-    """Optimize a model in memory, valid and with its signature; add up in `done` what fired."""
-    loaded = io.from_proto(model)
-    declared, before = Declared.of(loaded), signature_of(loaded)
-    made = transform(loaded, OptimizeConfig(target=find_target(target)))
-    for step in made.steps:
-        done.update(step.done)
-    assert not made.outcome.crashed, f"a rule crashed: {made.outcome.crashed}"
-    declared.restore(loaded)
-    differences = before.differences(signature_of(loaded))
-    assert not differences, f"the signature changed: {differences}"
-    result = io.to_proto(loaded)
-    onnx.checker.check_model(result)
-    return result
 
 
 def _is_finite(array: np.ndarray[Any, Any]) -> bool:

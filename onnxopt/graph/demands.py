@@ -27,7 +27,7 @@ def rank(value: ir.Value, opset: int, depth: int = _DEPTH) -> int | None:
     maker = value.producer()
     if maker is None or depth == 0:
         return None
-    for reader, index in value.uses():
+    for reader, index in facts.uses(value):
         if reader.graph is maker.graph and not reader.domain:
             found = _taken(reader, index, opset, depth)
             if found is not None:

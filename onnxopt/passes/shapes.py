@@ -20,7 +20,9 @@ from onnxopt.config import OptimizeConfig
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
+from onnxopt.passes import symbols
 from onnxopt.passes.declared import INVENTED, declare, invented
+from onnxopt.passes.vectors import Vectors
 
 NAME = "shapes"
 SUMMARY = "Infers types and shapes; named dimensions keep their names"
@@ -52,7 +54,17 @@ def infer(model: ir.Model) -> int:
     run = model.meta[_RUNS] = model.meta.get(_RUNS, 0) + 1
     merger = _Merger(f"{INVENTED}{run}:", declared.names(), declared.flattened)
     gained = merger.merge(model.graph, _Inferred.of(inferred.graph))
-    return gained + sum(_refine(node) for graph, _ in facts.scopes(model) for node in graph)
+    return gained + _keep_what_slices_leave(model)
+
+
+def _keep_what_slices_leave(model: ir.Model) -> int:
+    """Say what onnx does not: a Slice with computed bounds keeps the axes that it does not cut."""
+    vectors, gained = Vectors(), 0
+    for graph, opsets in facts.scopes(model):
+        vectors.opset = opsets.get("", 0)
+        for node in graph:
+            gained += node.op_type == "Slice" and symbols.refine(vectors, node)
+    return gained
 
 
 def was_inferred(model: ir.Model) -> bool:
@@ -190,20 +202,3 @@ def _better(old: facts.Dim, new: facts.Dim) -> facts.Dim:
     if isinstance(old, int) or new in (None, ""):
         return old
     return new if old is None or invented(old) else old
-
-
-def _refine(node: ir.Node) -> bool:
-    """Say what onnx does not: a Slice with computed bounds keeps the axes that it does not cut."""
-    if node.op_type != "Slice" or node.domain or len(node.inputs) < 4:
-        return False
-    before, dims = facts.shape(node.outputs[0]), facts.shape(node.inputs[0])
-    axes = facts.integers(node.inputs[3])
-    if dims is None or axes is None:
-        return False
-    cut = {axis % len(dims) for axis in axes}
-    kept = before if before is not None and len(before) == len(dims) else (None,) * len(dims)
-    after = [_better(kept[i], None if i in cut else dim) for i, dim in enumerate(dims)]
-    if tuple(after) == before:
-        return False
-    node.outputs[0].shape = ir.Shape(after)
-    return True

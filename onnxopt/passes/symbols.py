@@ -246,8 +246,10 @@ def _slice(vectors: Vectors, node: ir.Node) -> Shapes:
         return ()
     starts, stops = (_items(vectors, node, index) for index in (1, 2))
     axes = _items(vectors, node, 3) if len(node.inputs) > 3 else tuple(range(len(starts)))
-    steps = _items(vectors, node, 4) if len(node.inputs) > 4 else (1,) * len(starts)
-    if not len(starts) == len(stops) == len(axes) == len(steps) or not starts:
+    steps = _items(vectors, node, 4) if len(node.inputs) > 4 else (1,) * len(axes)
+    unknown = (None,) * len(axes)
+    starts, stops, steps = starts or unknown, stops or unknown, steps or unknown
+    if not len(starts) == len(stops) == len(axes) == len(steps) or not axes:
         return ()
     found = list(shape)
     for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):

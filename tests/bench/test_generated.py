@@ -70,11 +70,11 @@ def test_a_result_that_differs_is_told(monkeypatch):
         index = list(maker.output).index(name)
         maker.output[index] = "right"
         result.graph.node.append(onnx.helper.make_node("Neg", ["right"], [name]))
-        return result
+        return result, []
 
-    monkeypatch.setattr(generated, "optimize", wrong)
+    monkeypatch.setattr(generated, "optimized", wrong)
     assert generated.judge(model, "cpu")[0] == generated.DIFFERENT
-    monkeypatch.setattr(generated, "optimize", lambda *_: 1 / 0)
+    monkeypatch.setattr(generated, "optimized", lambda *_: 1 / 0)
     status, why, _ = generated.judge(model, "cpu")
     assert (status, why) == (generated.DIFFERENT, "ZeroDivisionError: division by zero")
 

@@ -59,20 +59,20 @@ def fuse_multi_head_attention(
     """softmax(s·Q·Kᵀ + mask)·V of several heads becomes onnxruntime's MultiHeadAttention."""
     scores = _scores(new, product, softmax, factor, divisor)
     _check_type(new, v)
-    value = _values(new, v, scores)
+    size = _size_of(new, v, scores)
     query = pack(new, scores.query)
     keys, values = packed(scores.key), packed(v)
     if keys is None or values is None:
-        if value[3] != scores.size:
+        if size != scores.size:
             new.refuse("parted values have another size than the keys")
         keys, values = scores.key, v
     options = {"num_heads": scores.heads, "scale": scores.scale}
     more = () if mask is None else (None, None, full_mask(new, mask, scores))
     made = new.of("com.microsoft").MultiHeadAttention(query, keys, values, *more, **options)
-    made.shape = ir.Shape([scores.batch, scores.queries, scores.heads * value[3]])
+    made.shape = ir.Shape([scores.batch, scores.queries, scores.heads * size])
     if hidden is not None:
         made = _without_hidden(new, made, hidden)
-    return new.Reshape(made, np.array([0, 0, scores.heads, value[3]], np.int64))
+    return new.Reshape(made, np.array([0, 0, scores.heads, size], np.int64))
 
 
 @rule(_ATTENTION, since=23, targets=("portable",))
@@ -88,7 +88,7 @@ def fuse_attention(
     """softmax(s·Q·Kᵀ + mask)·V of several heads becomes Attention."""
     scores = _scores(new, product, softmax, factor, divisor)
     _check_type(new, v)
-    _values(new, v, scores)
+    _size_of(new, v, scores)
     more = () if mask is None else (full_mask(new, above_lowest(new, mask), scores),)
     keys, values = (ungrouped(value, new.opset) for value in (scores.key, v))
     if keys is None or values is None or dims.extent(keys, 1) != dims.extent(values, 1):
@@ -99,26 +99,24 @@ def fuse_attention(
 def _scores(new: Builder, product: ir.Node, softmax: ir.Node, factor: Any, divisor: Any) -> Scores:
     if new.attribute(softmax, "axis") not in (-1, 3):
         new.refuse("softmax is over another axis")
-    scales = []
+    scale = 1.0
     for array, power in ((factor, 1), (divisor, -1)):
         if array is not None:
             if array.size != 1 or array.ndim > 4:
                 new.refuse("the scores are scaled by more than one number")
-            scales.append(float(array.item()) ** power)
-    return scores_of(new, product, tuple(scales))
+            scale *= float(array.item()) ** power
+    return scores_of(new, product, scale)
 
 
-def _values(
-    new: Builder, v: ir.Value, scores: Scores
-) -> tuple[facts.Dim, facts.Dim, facts.Dim, int]:
-    """Return the shape of the values where it fits the scores."""
+def _size_of(new: Builder, v: ir.Value, scores: Scores) -> int:
+    """Return the size of the values of one head, where their shape fits the scores."""
     shape = dims.shape(v)
     if shape is None or len(shape) != 4 or shape[1] != scores.heads:
         new.refuse("the shape of the values is not known")
     size = shape[3]
     if not isinstance(size, int) or not dims.same(shape[0], scores.batch):
         new.refuse("the values are not known to have the batch of the queries, and a size")
-    return shape[0], shape[1], shape[2], size
+    return size
 
 
 def _check_type(new: Builder, v: ir.Value) -> None:

@@ -34,9 +34,11 @@ class Scores:
     size: int
 
 
-def scores_of(new: Builder, product: ir.Node, scales: tuple[float, ...]) -> Scores:
-    """Read a product Q·Kᵀ, whose operands may be scaled by numbers; refuse what is none."""
-    scale = float(np.prod(scales)) if scales else 1.0
+def scores_of(new: Builder, product: ir.Node, scale: float) -> Scores:
+    """Read a product Q·Kᵀ, whose operands may be scaled by numbers; refuse what is none.
+
+    `scale` is what the product itself is multiplied by.
+    """
     query, mine = unscaled(product.inputs[0])
     turned, theirs = unscaled(product.inputs[1])
     shape, other = dims.shape(query), dims.shape(turned)
@@ -146,6 +148,16 @@ def ungrouped(value: ir.Value, opset: int) -> ir.Value | None:
         return None
     kept = dims.same(spread[0], source[0]) and spread[1] == source[1]
     return found if kept and shape[3] == source[3] == spread[4] else None
+
+
+def mask_alone(new: Builder, attention: ir.Node) -> ir.Value | None:
+    """Return the mask of a MultiHeadAttention that has no other input but its three operands."""
+    inputs = [*attention.inputs, *(None,) * 8][:8]
+    if len(attention.outputs) > 1 or any(
+        value is not None for value in (*inputs[3:5], *inputs[6:])
+    ):
+        new.refuse("it has a bias, a padding mask or a past of its own")
+    return inputs[5]
 
 
 def full_mask(new: Builder, mask: ir.Value, scores: Scores) -> ir.Value:

@@ -19,6 +19,7 @@ from onnxopt.graph import dims, facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import Builder, rule
+from onnxopt.rules.attention.heads import mask_alone
 
 q, k, v = var("q"), var("k"), var("v")
 
@@ -38,11 +39,7 @@ def fuse_projections_into_attention(
     new: Builder, attention: ir.Node, q: ir.Value, k: ir.Value, v: ir.Value
 ) -> Any:
     """MultiHeadAttention(x·Wq + bq, x·Wk + bk, x·Wv + bv) becomes Attention(x, W, b)."""
-    inputs = [*attention.inputs, *(None,) * 8][:8]
-    if len(attention.outputs) > 1 or any(
-        value is not None for value in (*inputs[3:5], *inputs[6:])
-    ):
-        return None
+    mask = mask_alone(new, attention)
     found = [_projection(value, attention, place) for place, value in enumerate((q, k, v))]
     layers = [layer for layer in found if layer is not None]
     if len(layers) < 3 or len({layer.tokens for layer in layers}) > 1:
@@ -50,7 +47,6 @@ def fuse_projections_into_attention(
     if facts.rank(layers[0].tokens) != 3:
         new.refuse("the tokens are not known to be [batch, tokens, channels]")
     weight, bias = _packed(new, layers)
-    mask = inputs[5]
     made = new.of("com.microsoft").Attention(
         layers[0].tokens, weight, bias, None, None, mask, **attention.attributes
     )
@@ -119,7 +115,7 @@ def _packed(new: Builder, layers: list[_Projection]) -> tuple[Any, Any]:
         return first.weight, np.zeros(width) if bias is None else bias.reshape(-1)
     weights = [facts.constant(layer.weight) for layer in layers]
     shapes = {None if weight is None else weight.shape for weight in weights}
-    alone = all(len(layer.weight.uses()) == 1 for layer in layers)
+    alone = all(len(facts.uses(layer.weight)) == 1 for layer in layers)
     if len(shapes) != 1 or not alone or any(layer.part is not None for layer in layers):
         new.refuse("the projections have other sizes, or others read their weights")
     zero = np.zeros((facts.static_shape(first.weight) or (0,))[-1])

@@ -29,7 +29,11 @@ _CURVES = frozenset({"Cos", "Sin", "Cast", "Mul", "Identity"})
 _DEPTH = 6
 
 
-@rule(op.Mul(x, cosines) + op.Mul(op.Concat(bind="turned"), sines), since=13)
+@rule(
+    op.Mul(x, cosines) + op.Mul(op.Concat(bind="turned"), sines),
+    since=13,
+    targets=("portable", "cpu", "cuda"),
+)
 def fuse_rotary_embedding(
     new: Builder, x: ir.Value, turned: ir.Node, cosines: ir.Value, sines: ir.Value
 ) -> Any:
@@ -38,7 +42,7 @@ def fuse_rotary_embedding(
     shape = dims.shape(x)
     if shape is None or len(shape) != 4 or not isinstance(shape[3], int):
         return None
-    if new.target.name == "tensorrt" or (standard and new.opset < 23) or shape[3] % 2:
+    if (standard and new.opset < 23) or shape[3] % 2:
         return None
     if facts.dtype(x) != ir.DataType.FLOAT or not _is_half_turn(new, turned, x, shape[3]):
         return None

@@ -14,7 +14,7 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import Builder, rule
 from onnxopt.rules.attention.guard import above_lowest
-from onnxopt.rules.attention.heads import packed, ungrouped
+from onnxopt.rules.attention.heads import mask_alone, packed, ungrouped
 
 q, k, v = var("q"), var("k"), var("v")
 
@@ -28,10 +28,7 @@ def respell_attention_by_the_standard(
     new: Builder, attention: ir.Node, q: ir.Value, k: ir.Value, v: ir.Value
 ) -> Any:
     """MultiHeadAttention(q, k, v, mask) becomes Attention(q, k, v, mask) on packed operands."""
-    inputs = [*attention.inputs, *(None,) * 8][:8]
-    mask = inputs[5]
-    if len(attention.outputs) > 1 or any((*inputs[3:5], *inputs[6:])):
-        new.refuse("it has a bias, a padding mask or a past of its own")
+    mask = mask_alone(new, attention)
     heads, scale = (new.attribute(attention, name) for name in ("num_heads", "scale"))
     if new.attribute(attention, "unidirectional") or not heads or facts.rank(q) != 3:
         new.refuse("it hides keys by itself, or the queries are not known to be packed")

@@ -42,7 +42,7 @@ def fuse_channel_affine(
     count = shape[1] if shape is not None and len(shape) > 2 else None
     if not isinstance(count, int) or count < 2 or facts.dtype(x) != ir.DataType.FLOAT:
         new.refuse("it is not known to have channels of float32")
-    if any(_is_constant_arithmetic(use.node) for use in new.root.outputs[0].uses()):
+    if any(_is_constant_arithmetic(use.node) for use in facts.uses(new.root.outputs[0])):
         new.refuse("the constants behind it come first")
     scaled_first = new.root is shift
     factor, summand = (c1, c2) if scaled_first else (c2, c1)

@@ -35,5 +35,5 @@ def add_before_normalization_by_sum(new: Builder, x: ir.Value, y: ir.Value) -> A
 def _is_normalized(value: ir.Value) -> bool:
     return any(
         use.idx == 0 and use.node.op_type == "LayerNormalization" and not use.node.domain
-        for use in value.uses()
+        for use in facts.uses(value)
     )

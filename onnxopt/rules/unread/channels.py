@@ -153,7 +153,7 @@ def _without(
 
 def _meets_bias(product: ir.Node) -> bool:
     """Tell whether a constant is added to what a MatMul computes."""
-    readers = [use.node for use in product.outputs[0].uses()]
+    readers = [use.node for use in facts.uses(product.outputs[0])]
     return (
         len(readers) == 1
         and readers[0].op_type == "Add"

@@ -136,7 +136,7 @@ class Climb:
             return False
         if any(other.uses() or other.is_graph_output() for other in node.outputs[1:]):
             return False
-        return not value.is_graph_output() and all(use.node in readers for use in value.uses())
+        return not value.is_graph_output() and all(use.node in readers for use in facts.uses(value))
 
     def _take(self, plan: Plan) -> ir.Value:
         value, part = plan.value, plan.part

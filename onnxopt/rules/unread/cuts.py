@@ -18,6 +18,8 @@ from onnxopt.rules.unread.part import Part, Take
 
 x = var("x")
 
+_MOST_PICKS = 1 << 16
+
 
 @rule(op.Slice(x, ..., bind="node"), since=7)
 def slice_before_computing(new: Builder, node: ir.Node, x: ir.Value) -> Any:
@@ -65,6 +67,3 @@ def gather_before_computing(new: Builder, node: ir.Node, x: ir.Value, index: Any
         return None
     made = climb.build(plan)
     return made if index.ndim else new.with_axes("Squeeze", made, [axis])
-
-
-_MOST_PICKS = 1 << 16

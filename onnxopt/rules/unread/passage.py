@@ -196,7 +196,7 @@ def _is_closed(nodes: dict[ir.Node, None], first: ir.Node, reader: ir.Node) -> b
     for node in (first, *nodes):
         if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
             return False
-        if any(use.node not in inside for use in node.outputs[0].uses()):
+        if any(use.node not in inside for use in facts.uses(node.outputs[0])):
             return False
     carried = {node.outputs[0] for node in (first, *nodes)}
     return not any(value in carried for value in reader.inputs[1:])

@@ -50,7 +50,7 @@ def slices_before_computing(new: Builder, node: ir.Node, x: ir.Value) -> Any:
     """Slices of what a node computes leave out of it what none of them takes."""
     if x.producer() is None or not 2 <= len(facts.uses(x)) <= _MOST_READERS:
         return None
-    readers = dict.fromkeys(use.node for use in x.uses())
+    readers = dict.fromkeys(use.node for use in facts.uses(x))
     pieces: Pieces = {}
     axes = set()
     for reader in readers:
