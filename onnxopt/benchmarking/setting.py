@@ -17,7 +17,7 @@ from onnxopt.benchmarking.processes import Candidate, measure_alone
 from onnxopt.benchmarking.stats import CONFIDENCE, Estimate, estimate, summarize
 from onnxopt.benchmarking.turns import Turns, take_turns
 from onnxopt.errors import DataError, OnnxOptError, ProviderError
-from onnxopt.report import BenchmarkResult, Difference
+from onnxopt.report import BenchmarkResult, Caution, Difference
 from onnxopt.runtime.engine import open_engine
 from onnxopt.runtime.feeds import check_feed, make_batch, model_inputs
 from onnxopt.runtime.providers import check_usable, find_provider
@@ -176,7 +176,11 @@ class SettingRun:
             throughput=(batch or 1) * 1000 / summary.median_ms,
             peak_rss_bytes=int(max((event["peak_rss_bytes"] for event in alone), default=0)),
             feeds=describe_feed(feed),
-            warnings=tuple(filter(None, (*self._warnings(subject, placed, times), warning))),
+            warnings=tuple(
+                Caution(kind="note", message=text)
+                for text in (*self._warnings(subject, placed, times), warning)
+                if text
+            ),
             error=self.errors.get(subject.key),
         )
 

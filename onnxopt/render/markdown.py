@@ -111,7 +111,7 @@ def benchmark(report: BenchmarkReport) -> str:
         f"on {each.provider}: {each.sentence()}"
         for each in report.differences
     )
-    warnings = [text for each in report.results for text in each.warnings]
+    warnings = [str(each) for result in report.results for each in result.warnings]
     return _join([differences, latencies, _warnings(warnings)])
 
 

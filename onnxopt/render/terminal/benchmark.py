@@ -24,7 +24,7 @@ def report(result: BenchmarkReport, *, verbose: bool = False) -> RenderableType:
     for each in result.results:
         if each.error is not None:
             parts.append(line(f"{each.model} on {rows.setting(each)}: {each.error}", BAD))
-        parts += notes([f"{PurePath(each.model).name}: {text}" for text in each.warnings])
+        parts += notes([f"{PurePath(each.model).name}: {caution}" for caution in each.warnings])
     parts += [_difference(each) for each in result.differences]
     parts.append(line(f"took {human_seconds(result.seconds)}", FAINT))
     return Group(*parts)
