@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxopt.errors import DataError, ModelError, ProviderError
 from onnxopt.runtime.isa import usable_cores
+from onnxopt.runtime.ortvalues import FOREIGN, from_ort_value, to_ort_value
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    import numpy as np
     from onnxruntime.capi.onnxruntime_inference_collection import InferenceSession
 
 Optimize = Literal["all", "extended", "basic", "none"]
@@ -32,17 +30,6 @@ _LEVELS = {
 }
 _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _FATAL_ONLY = 4
-
-# Types that onnxruntime's Python layer cannot turn into arrays: TensorProto code, bits, ml_dtypes.
-_FOREIGN = {
-    "tensor(bfloat16)": (16, 16, "bfloat16"),
-    "tensor(float8e4m3fn)": (17, 8, "float8_e4m3fn"),
-    "tensor(float8e4m3fnuz)": (18, 8, "float8_e4m3fnuz"),
-    "tensor(float8e5m2)": (19, 8, "float8_e5m2"),
-    "tensor(float8e5m2fnuz)": (20, 8, "float8_e5m2fnuz"),
-    "tensor(uint4)": (21, 4, "uint4"),
-    "tensor(int4)": (22, 4, "int4"),
-}
 
 
 class SessionError(ModelError):
@@ -159,7 +146,7 @@ def run(session: Any, feed: Feed, names: Sequence[str] | None = None) -> list[An
     if names is not None:
         by_name = {output.name: output for output in wanted}
         wanted = [by_name[name] for name in names]
-    foreign = any(put.type in _FOREIGN for put in (*session.get_inputs(), *wanted))
+    foreign = any(put.type in FOREIGN for put in (*session.get_inputs(), *wanted))
     try:
         if foreign:
             return _run_foreign(session, feed, wanted)
@@ -171,77 +158,9 @@ def run(session: Any, feed: Feed, names: Sequence[str] | None = None) -> list[An
 
 def _run_foreign(session: Any, feed: Feed, wanted: Sequence[Any]) -> list[Any]:
     types = {put.name: put.type for put in session.get_inputs()}
-    values = {name: _to_ort_value(value, types.get(name, "")) for name, value in feed.items()}
+    values = {name: to_ort_value(value, types.get(name, "")) for name, value in feed.items()}
     results = session.run_with_ort_values([output.name for output in wanted], values)
-    return [_from_ort_value(result) for result in results]
-
-
-def prepare(session: Any, feed: Feed) -> Callable[[], object]:
-    """Return a call that runs `session` on `feed` and does nothing else: for measuring.
-
-    The call raises whatever onnxruntime raises.
-    """
-    names = [output.name for output in session.get_outputs()]
-    types = {put.name: put.type for put in session.get_inputs()}
-    if not {put.type for put in (*session.get_inputs(), *session.get_outputs())} & set(_FOREIGN):
-        return functools.partial(session.run, names, dict(feed))
-    values = {name: _to_ort_value(value, types[name]) for name, value in feed.items()}
-    return functools.partial(session.run_with_ort_values, names, values)
-
-
-def _to_ort_value(value: Any, type_: str) -> Any:
-    import numpy as np
-
-    ort_value = import_onnxruntime().OrtValue
-    if type_ not in _FOREIGN:
-        return ort_value.ortvalue_from_numpy(np.asarray(value))
-    code, bits, dtype = _FOREIGN[type_]
-    array = np.ascontiguousarray(value)
-    if array.dtype != _ml_dtype(dtype):
-        raise TypeError(f"expected {type_}, came {array.dtype}")
-    return ort_value.ortvalue_from_numpy_with_onnx_type(
-        _pack_nibbles(array) if bits == 4 else array, code
-    )
-
-
-def _from_ort_value(value: Any) -> Any:
-    import numpy as np
-
-    if not value.is_tensor() or value.data_type() not in _FOREIGN:
-        return value.numpy()
-    _, bits, dtype = _FOREIGN[value.data_type()]
-    shape = tuple(value.shape())
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = ctypes.string_at(value.data_ptr(), (count * bits + 7) // 8) if count else b""
-    if bits == 4:
-        packed = np.frombuffer(raw, np.uint8)
-        nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)[:count]
-        if dtype == "int4":
-            nibbles = (nibbles.astype(np.int8) ^ 8) - 8
-        return nibbles.astype(_ml_dtype(dtype)).reshape(shape)
-    return np.frombuffer(raw, _ml_dtype(dtype)).reshape(shape).copy()
-
-
-def _pack_nibbles(array: np.ndarray) -> np.ndarray:
-    """Pack two 4-bit elements a byte at the front of a buffer that keeps the array's shape.
-
-    onnxruntime takes the shape from the buffer and reads only its first half.
-    """
-    import numpy as np
-
-    flat = array.astype(np.int8).reshape(-1).view(np.uint8) & 15
-    even = np.concatenate([flat, np.zeros(flat.size % 2, np.uint8)])
-    packed = np.zeros(max(flat.size, 1), np.uint8)
-    packed[: even.size // 2] = even[0::2] | (even[1::2] << 4)
-    return packed[: flat.size].reshape(array.shape)
-
-
-def _ml_dtype(name: str) -> np.dtype:
-    import ml_dtypes
-    import numpy as np
-
-    dtype: np.dtype = np.dtype(getattr(ml_dtypes, name))
-    return dtype
+    return [from_ort_value(result) for result in results]
 
 
 def placement(session: Any) -> dict[str, int]:
