@@ -16,6 +16,7 @@ from typing import Any
 import board
 import export_rows
 import judged
+import trust_rows
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = (
@@ -23,6 +24,7 @@ PAGES = (
     FOLDER / "README.md",
     FOLDER / "scoreboard.md",
     FOLDER / "conformance.md",
+    FOLDER / "trust.md",
 )
 Cells = dict[str, dict[str, Any]]
 
@@ -258,6 +260,36 @@ def generated() -> str:
     return markdown(*judged.graphs(read("generated")))
 
 
+def trust_alarms() -> str:
+    """How often each method says that a model differs from its copy."""
+    return markdown(*trust_rows.alarms(read("trust")))
+
+
+def trust_alarms_by_model() -> str:
+    """Say the same of each model."""
+    return markdown(*trust_rows.alarms_by_model(read("trust")))
+
+
+def trust_found() -> str:
+    """How often a constructed slow-down is found."""
+    return markdown(*trust_rows.found(read("trust")))
+
+
+def trust_agreement() -> str:
+    """Median latency by the benchmark and by a plain loop."""
+    return markdown(*trust_rows.agreement(read("trust")))
+
+
+def trust_overhead() -> str:
+    """What the loop that times takes of each run."""
+    return markdown(*trust_rows.overhead(read("trust")))
+
+
+def trust_memory() -> str:
+    """What the parent holds for its samples."""
+    return markdown(*trust_rows.memory(read("trust")))
+
+
 def _words(table: str) -> str:
     """Align all columns to the left: they hold words."""
     return table.replace("---:", "---")
@@ -286,6 +318,12 @@ TABLES: dict[str, Callable[[], str]] = {
         conformance,
         conformance_exceptions,
         generated,
+        trust_alarms,
+        trust_alarms_by_model,
+        trust_found,
+        trust_agreement,
+        trust_overhead,
+        trust_memory,
     )
 }
 
