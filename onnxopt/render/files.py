@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from onnxopt.errors import OutputError
 
 
-def write(text: str, destination: str) -> None:
-    """Write UTF-8 to a file, or to standard output for `-`.
+def write(text: str | Iterable[str], destination: str) -> None:
+    """Write UTF-8 to a file, or to standard output for `-`; pieces are written as they come.
 
     A file is replaced by rename, so that a reader sees the old text or the new. What is no regular
     file (a pipe, /dev/stdout) is written into. Raises `OutputError`.
     """
-    # A lone surrogate in a name becomes \udcXX, which is how JSON spells it too.
-    content = text.encode("utf-8", "backslashreplace")
+    pieces = [text] if isinstance(text, str) else text
     if destination == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.write(content)
+        _write(pieces, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
     path = Path(destination)
     try:
         if path.exists() and not path.is_file():
-            path.write_bytes(content)
+            with path.open("wb") as file:
+                _write(pieces, file)
         else:
-            _replace(path.resolve(), content)
+            _replace(path.resolve(), pieces)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -37,11 +39,16 @@ def write(text: str, destination: str) -> None:
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write(pieces: Iterable[str], file: BinaryIO) -> None:
+    # A lone surrogate in a name becomes \udcXX, which is how JSON spells it too.
+    file.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
+
+
+def _replace(path: Path, pieces: Iterable[str]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            _write(pieces, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -15,6 +15,7 @@ from onnxopt.report import (
     OptimizeReport,
     OutputComparison,
     Profile,
+    Setting,
     Step,
 )
 from onnxopt.text import human_bytes, human_count, plural
@@ -208,7 +209,29 @@ def placement_text(placement: Mapping[str, int] | str) -> str:
     )
 
 
-def setting(result: BenchmarkResult) -> str:
-    """Say how a model was run: `cpu, batch 8, 4 threads`."""
-    batch = "" if result.batch is None else f", batch {result.batch}"
-    return f"{result.provider}{batch}, {plural(result.threads, 'thread')}"
+def setting(each: BenchmarkResult | Setting) -> str:
+    """Say how a model was run: `cpu, batch 8, 4 threads, 2 callers, 50 requests/s`.
+
+    A result is called by the provider that executed it, see `provider_text`.
+    """
+    parts = [each.provider if isinstance(each, Setting) else provider_text(each)]
+    if each.batch is not None:
+        parts.append(f"batch {each.batch}")
+    parts.append(plural(each.threads, "thread"))
+    if each.callers > 1:
+        parts.append(plural(each.callers, "caller"))
+    if each.rate is not None:
+        parts.append(f"{each.rate:g} requests/s")
+    if each.io == "bound":
+        parts.append("without copies")
+    return ", ".join(parts)
+
+
+def provider_text(result: BenchmarkResult) -> str:
+    """Name the provider that executed a model, and the one asked for where that is another."""
+    asked = result.provider
+    if result.error is not None or result.executed == asked:
+        return asked
+    if result.executed:
+        return f"{result.executed} (asked for {asked})"
+    return asked if asked == "cpu" else f"{asked} (not confirmed)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from onnxopt.report.plain import plain
 
@@ -120,7 +120,8 @@ class BenchmarkResult:
     short name of the provider asked for only if that took nodes. `intervals` maps the name of a
     number here (`median_ms`) to its interval. Load, first run and memory come from processes that
     hold this model alone; `build_ms` is what the first load took longer than later ones, where
-    the provider keeps what it builds. What cannot be measured here is None.
+    the provider keeps what it builds. What cannot be measured here is None. A `control` is the
+    first model once more, measured to be compared with itself.
     """
 
     model: str
@@ -146,7 +147,9 @@ class BenchmarkResult:
     build_ms: float | None = None
     device_bytes: int | None = None
     joules_per_run: float | None = None
+    sessions: int = 0
     runs: int = 0
+    control: bool = False
     intervals: dict[str, Interval] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
@@ -185,13 +188,15 @@ class Ceiling:
     """What this machine can do at most, measured in the same run on the same provider.
 
     By a large float32 matrix product (GFLOP/s: two for each multiply-accumulate) and a large
-    copy (GB/s: read and written); NaN where it could not be measured.
+    copy (GB/s: read and written); `cached_gbs` is that of a copy which fits the caches. NaN where
+    it could not be measured.
     """
 
     provider: str
     threads: int
     gflops: float
     gbs: float
+    cached_gbs: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +250,8 @@ class BenchmarkReport:
     is false while it is being measured, or where that was interrupted: it can be resumed.
     """
 
+    SCHEMA: ClassVar[str] = "onnxopt.benchmark/1"
+
     environment: dict[str, Any]
     results: tuple[BenchmarkResult, ...]
     differences: tuple[Difference, ...]
@@ -259,7 +266,7 @@ class BenchmarkReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md, with every sample in memory."""
-        return {"schema": "onnxopt.benchmark/1", **plain(self)}
+        return {"schema": self.SCHEMA, **plain(self)}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a result, without samples; needs pandas, else raises `OnnxOptError`."""

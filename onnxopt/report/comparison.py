@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from onnxopt.report.model import Profile
 from onnxopt.report.plain import plain
@@ -69,6 +69,8 @@ class Comparison:
 class CompareReport:
     """What `compare` found about two models."""
 
+    SCHEMA: ClassVar[str] = "onnxopt.compare/1"
+
     reference: Profile
     candidate: Profile
     verification: Comparison
@@ -79,4 +81,4 @@ class CompareReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
-        return {"schema": "onnxopt.compare/1", **plain(self)}
+        return {"schema": self.SCHEMA, **plain(self)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from onnxopt.report.plain import plain
 
@@ -64,6 +64,8 @@ class InspectReport:
     in words where no session could be made.
     """
 
+    SCHEMA: ClassVar[str] = "onnxopt.inspect/1"
+
     profile: Profile
     nodes: tuple[NodeInfo, ...]
     placement: dict[str, dict[str, int] | str]
@@ -71,4 +73,4 @@ class InspectReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
-        return {"schema": "onnxopt.inspect/1", **plain(self)}
+        return {"schema": self.SCHEMA, **plain(self)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from onnxopt.report.benchmark import Difference
 from onnxopt.report.comparison import Comparison
@@ -53,6 +53,8 @@ class Measurement:
 class OptimizeReport:
     """What `optimize` did, proved and measured; true when every gate held."""
 
+    SCHEMA: ClassVar[str] = "onnxopt.optimize/1"
+
     input: Profile
     output: Profile
     target: str
@@ -84,4 +86,4 @@ class OptimizeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
-        return {"schema": "onnxopt.optimize/1", **plain(self)}
+        return {"schema": self.SCHEMA, **plain(self)}

@@ -1,21 +1,28 @@
 """Reports as a real run would give them, made by hand."""
 
 import dataclasses
+import random
 
 import pytest
 
 from onnxopt.report import (
     BenchmarkReport,
     BenchmarkResult,
+    Best,
+    Caution,
+    Ceiling,
     CompareReport,
     Comparison,
     Difference,
+    Hotspot,
+    Hotspots,
     InspectReport,
     Measurement,
     NodeInfo,
     OptimizeReport,
     OutputComparison,
     Profile,
+    Setting,
     Step,
     TensorSpec,
 )
@@ -204,7 +211,8 @@ def make_result(model: str, factor: float = 1.0) -> BenchmarkResult:
 
 def make_benchmark() -> BenchmarkReport:
     second = dataclasses.replace(
-        make_result(AFTER.path, 0.88), warnings=("the clock frequency fell by 20 %",)
+        make_result(AFTER.path, 0.88),
+        warnings=(Caution(kind="throttled", message="the clock frequency fell by 20 %"),),
     )
     broken = dataclasses.replace(
         make_result("broken.onnx"), provider="cuda", placement={}, error="no CUDA device"
@@ -216,6 +224,148 @@ def make_benchmark() -> BenchmarkReport:
         differences=(FASTER,),
         seconds=31.4,
     )  # fmt: skip
+
+
+def make_row(
+    model: str, setting: Setting, level_ms: float, *, processes: int = 8, sessions: int = 8
+) -> BenchmarkResult:
+    """Draw samples as a machine would give them: processes, sessions and runs all vary."""
+    draw = random.Random(f"{model} {setting}")
+    made = []
+    for _ in range(processes):
+        process, drawn = draw.gauss(0, 0.03), []
+        for _ in range(sessions):
+            level = level_ms * 1e6 * (1 + process + draw.gauss(0, 0.05))
+            times = [int(level * (1 + abs(draw.gauss(0, 0.02)))) for _ in range(5)]
+            session = {"times_ns": times}
+            if setting.callers > 1 or setting.rate is not None:
+                session["wall_ns"] = sum(times) // setting.callers
+            drawn.append(session)
+        made.append({"sessions": drawn})
+    per_second = 1000 / level_ms * (setting.batch or 1) * setting.callers
+    around = {
+        name: (value * 0.98, value * (1.02 + 0.02 * place))
+        for place, (name, value) in enumerate(
+            {"median_ms": level_ms, "p90_ms": level_ms * 1.1, "p99_ms": level_ms * 1.35,
+             "throughput": per_second}.items()
+        )
+    }  # fmt: skip
+    return dataclasses.replace(
+        make_result(model),
+        provider=setting.provider,
+        executed=setting.provider,
+        placement={"cuda": {"CUDAExecutionProvider": 90, "CPUExecutionProvider": 4}}.get(
+            setting.provider, {"CPUExecutionProvider": 94}
+        ),
+        batch=setting.batch,
+        threads=setting.threads,
+        callers=setting.callers,
+        rate=setting.rate,
+        io=setting.io,
+        processes=tuple(made),
+        median_ms=level_ms,
+        p90_ms=level_ms * 1.1,
+        p99_ms=level_ms * 1.35,
+        throughput=per_second,
+        runs=processes * sessions * 5,
+        intervals=around,
+        feeds={"images": "float32[1, 3, 224, 224], random"},
+    )
+
+
+def make_hotspots(model: str, setting: Setting) -> Hotspots:
+    def spot(rank: int, op: str, macs: int, size: int) -> Hotspot:
+        ms = 2.4 / (rank + 1)
+        return Hotspot(
+            name=f"/blocks.{rank}/{op}", op=op, provider="CPUExecutionProvider", count=1, ms=ms,
+            share=ms / 8, macs=macs or None, bytes=size,
+            gflops=2 * macs / ms / 1e6 if macs else None, gbs=size / ms / 1e6,
+            of_ceiling=0.7 / (rank + 1), bound="compute" if macs > 20 * size else "memory",
+            shapes="1×32×112×112, 32×32×3×3",
+        )  # fmt: skip
+
+    kinds = (("Conv", 90_000_000, 1_600_000), ("Gemm", 12_000_000, 5_100_000), ("Clip", 0, 800_000))
+    nodes = tuple(spot(rank, *kinds[rank % 3]) for rank in range(9))
+    operators = tuple(dataclasses.replace(nodes[n], name=nodes[n].op, count=3) for n in range(3))
+    return Hotspots(
+        model=model, setting=setting, runs=20, total_ms=9.1, kernels_ms=8.0, nodes=nodes,
+        operators=operators, ceiling=Ceiling(provider="cpu", threads=4, gflops=150.0, gbs=18.0),
+    )  # fmt: skip
+
+
+def make_swept() -> BenchmarkReport:
+    """Everything that a benchmark can tell: sweeps, callers, rates, failures, fall-backs."""
+    one, two, odd = "main/model.onnx", "pr/model.onnx", "<img src=x onerror=alert(1)>$x_{1$&.onnx"
+    models, results = {one: 8.0, two: 5.2, odd: 9.0}, []
+    for batch in (1, 4, 16):
+        for provider, speed in (("cpu", 1.0), ("cuda", 6.0)):
+            setting = Setting(provider=provider, batch=batch, threads=4)
+            level = {name: ms * batch**0.8 / speed for name, ms in models.items()}
+            results += [make_row(name, setting, level[name]) for name in models]
+    for callers in (2, 8):
+        setting = Setting(batch=1, threads=1, callers=callers)
+        results += [make_row(name, setting, ms * callers**0.5) for name, ms in models.items()]
+    rated = Setting(batch=1, threads=4, rate=40.0, io="bound")
+    results.append(make_row(one, rated, 8.9))
+    stolen = Caution(
+        kind="stolen", message="the hypervisor gave 7 % to others", advice="use a quieter machine"
+    )
+    slow = Caution(kind="unsteady", message="sessions differ by 40 %", advice="give --max-time 60")
+    results[0] = dataclasses.replace(results[0], warnings=(stolen,), p999_ms=14.2, build_ms=2100.0)
+    results[1] = dataclasses.replace(results[1], warnings=(stolen, slow), device_bytes=350_000_000)
+    results[5] = dataclasses.replace(
+        results[5], executed="cpu", placement={"CPUExecutionProvider": 94},
+        fallback="Conv and 3 more have no kernel on cuda", joules_per_run=0.034,
+    )  # fmt: skip
+    results += [
+        dataclasses.replace(
+            results[0], model="broken.onnx", error="it crashed <its> process (segmentation fault)",
+            processes=(), placement={}, executed="", intervals={}, warnings=(),
+        ),
+        dataclasses.replace(results[0], control=True, warnings=()),
+    ]  # fmt: skip
+
+    def differ(candidate: str, setting: Setting, ratio: float, **given: object) -> Difference:
+        verdict = "no difference" if abs(ratio - 1) < 0.03 else "faster" if ratio > 1 else "slower"
+        made = Difference(
+            baseline=one, candidate=candidate, provider=setting.provider, ratio=ratio,
+            low=ratio * 0.97, high=ratio * 1.04, verdict=verdict, sessions=64, processes=8,
+            comparisons=4, setting=setting,
+        )  # fmt: skip
+        return dataclasses.replace(made, **given)
+
+    here, there = results[0].setting, results[5].setting
+    return BenchmarkReport(
+        environment={"processor": "AMD EPYC 9354P", "usable_cores": 4, "onnxruntime": "1.32.0",
+                     "system": "Linux 6.8", "memory_bytes": 16_000_000_000, "flags": ["avx2"]},
+        results=tuple(results),
+        differences=(
+            differ(two, here, 1.52),
+            differ(odd, here, 0.88),
+            differ(odd, there, 0.99),
+            differ(one, here, 1.0, control=True),
+        ),
+        seconds=431.4,
+        best=(
+            Best(model=two, metric="latency", value=0.87, setting=results[4].setting),
+            Best(model=two, metric="throughput", value=2100.0, setting=results[13].setting,
+                 tied=(results[16].setting,)),
+        ),
+        hotspots=(make_hotspots(one, here), make_hotspots(two, here)),
+        against=(differ(two, here, 1.49, baseline=f"{one} (old/base.json)"),),
+        baseline="old/base.json",
+        warnings=(Caution(kind="busy", message="load 3.1 on 4 cores", advice="stop the others"),),
+        plan={"providers": ["cpu", "cuda"], "batches": [1, 4, 16], "threads": [4, 1],
+              "callers": [1, 2, 8], "rates": [None, 40.0], "io": ["copied", "bound"],
+              "provider_options": {"cuda": {"use_tf32": "0"}}, "data": None,
+              "fix": {"h": 224}, "precision": 0.02, "max_time": 60.0, "timeout": 120.0,
+              "seed": 0, "aa": True, "strict": False, "profile": True},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def swept() -> BenchmarkReport:
+    return make_swept()
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
+import dataclasses
+import itertools
 import json
 import os
 import stat
 import threading
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from onnxopt.errors import OutputError
 from onnxopt.render import files
 from onnxopt.render import json as as_json
+from onnxopt.report import plain
 
 
 def test_json_begins_with_its_schema_and_holds_every_sample(optimized, benchmarked):
@@ -18,6 +23,83 @@ def test_json_begins_with_its_schema_and_holds_every_sample(optimized, benchmark
     )
     report = json.loads(as_json.text(benchmarked.to_dict()))
     assert report["results"][0]["processes"][0]["sessions"][0]["times_ns"] == [8123000, 8201000]
+
+
+def test_pieces_of_json_are_the_whole(optimized, failed, compared, inspected, benchmarked, swept):
+    for report in (optimized, failed, compared, inspected, benchmarked, swept):
+        for given in (report, report.to_dict()):
+            text = "".join(as_json.chunks(given))
+            assert json.loads(text) == report.to_dict()
+            assert text.startswith('{\n  "schema": "onnxopt.')
+            assert text.endswith("}\n")
+
+
+def test_pieces_keep_to_the_rules_of_reports():
+    given = {
+        "nan": [1.0, float("nan"), float("-inf")],
+        "mixed": [1, "a", None, {"b": (2, 3)}],
+        "bools": [True, False],
+        "empty": [{}, [], ()],
+        3: {"name": '层"\n'},
+    }
+    text = "".join(as_json.chunks(given))
+    assert json.loads(text) == plain(given)
+    assert '"nan": [1.0, null, null]' in text
+    without = {key: value for key, value in plain(given).items() if key in {"empty", "3"}}
+    assert "".join(as_json.chunks(without)) == as_json.text(without)
+
+
+class Lazy(Sequence):
+    """Gives numbers as if it read them from disk; how often it was iterated is counted."""
+
+    def __init__(self, count):
+        self.count, self.iterated = count, 0
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        raise AssertionError("one by one would take for ever")
+
+    def __iter__(self):
+        self.iterated += 1
+        return itertools.repeat(8_123_000, self.count)
+
+
+def test_millions_of_samples_go_to_the_file_without_being_held(tmp_path, benchmarked):
+    samples = Lazy(1_000_000)
+    row = dataclasses.replace(
+        benchmarked.results[0], processes=({"sessions": [{"times_ns": samples}]},)
+    )
+    report = dataclasses.replace(benchmarked, results=(row,))
+    tracemalloc.start()
+    try:
+        files.write(as_json.chunks(report), str(tmp_path / "r.json"))
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert samples.iterated == 1
+    read = json.loads((tmp_path / "r.json").read_text())
+    times = read["results"][0]["processes"][0]["sessions"][0]["times_ns"]
+    assert (len(times), set(times)) == (1_000_000, {8_123_000})
+
+
+def test_pieces_that_end_in_an_error_leave_the_old_file(tmp_path):
+    def pieces():
+        yield "new"
+        raise ValueError
+
+    path = tmp_path / "r.json"
+    path.write_text("old")
+    with pytest.raises(ValueError):
+        files.write(pieces(), str(path))
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_pieces_go_to_standard_output(capfdbinary):
+    files.write(iter(["a", "×\n"]), "-")
+    assert capfdbinary.readouterr().out == "a×\n".encode()
 
 
 def test_names_outside_unicode_give_valid_json(tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import re
 
 from onnxopt.render import markdown
@@ -16,12 +17,13 @@ def tables(text):
     return found
 
 
-def test_every_table_is_whole(optimized, compared, inspected, benchmarked):
+def test_every_table_is_whole(optimized, compared, inspected, benchmarked, swept):
     for text in (
         markdown.optimize(optimized),
         markdown.compare(compared),
         markdown.inspect(inspected),
         markdown.benchmark(benchmarked),
+        markdown.benchmark(swept),
     ):
         assert tables(text)
         for rows in tables(text):
@@ -53,6 +55,35 @@ def test_names_do_not_become_markup(inspected):
     text = markdown.inspect(dataclasses.replace(inspected, profile=odd, nodes=nodes))
     assert r"a\|b\_c\<img\>" in text
     assert "`aˋb|c.onnx`" in text
+
+
+def test_benchmark_begins_with_the_differences(swept):
+    text = markdown.benchmark(swept)
+    assert text.startswith(
+        "- 🟢 pr/model.onnx against main/model.onnx on cpu, batch 1, 4 threads: 1.52× faster, "
+    )
+    for earlier, later in itertools.pairwise(
+        (
+            "1.14× slower",
+            "against itself",
+            "Against old/base.json:",
+            "for all 4 comparisons",
+            "❌ broken.onnx",
+            "warning: load 3.1 on 4 cores; stop the others",
+            "| model | setting |",
+            "lowest latency",
+        )
+    ):
+        assert text.index(earlier) < text.index(later)
+
+
+def test_benchmark_calls_a_row_by_what_executed_it(swept):
+    text = markdown.benchmark(swept)
+    rows = [line for line in text.splitlines() if "no kernel on cuda" in line]
+    assert len(rows) == 1
+    assert "| cpu (asked for cuda), batch 1, 4 threads | 1.50 | 1.47–1.53 |" in rows[0]
+    assert r"\<img" in text
+    assert "<img" not in text.replace(r"\<", "")
 
 
 def test_benchmark_tells_what_failed(benchmarked):

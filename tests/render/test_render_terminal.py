@@ -163,20 +163,52 @@ def test_models_that_cannot_be_compared_are_not_the_same(compared):
 def test_benchmark_groups_by_setting_and_says_where_it_ran(benchmarked):
     text = screen(benchmark.report(benchmarked))
     assert "cpu, 4 threads, in ms" in text
-    assert "efficientnet_lite0.onnx ran: all 94 nodes on CPUExecutionProvider" in text
-    assert "broken.onnx on cuda, 4 threads: no CUDA device" in text
-    assert "warning: efficientnet_lite0.opt.onnx: the clock frequency fell" in text
-    assert "1.12× faster" in " ".join(text.split())
+    assert "efficientnet_lite0.onnx: all 94 nodes on CPUExecutionProvider; load 41.3 ms" in text
+    assert "cuda, 4 threads, failed\n  broken.onnx: no CUDA device" in text
+    flat = " ".join(text.split())
+    assert "warning: efficientnet_lite0.opt.onnx on cpu, 4 threads: the clock frequency" in flat
+    assert "1.12× faster" in flat
     assert "AMD EPYC 9354P" in text
 
 
-def test_reports_fit_80_columns(optimized, failed, compared, inspected, benchmarked):
+def test_benchmark_calls_a_row_by_what_executed_it(swept):
+    text = screen(benchmark.report(swept))
+    parts = {part.split(", in ms")[0]: part for part in text.split("\n\n")}
+    fell = parts["cpu (asked for cuda), batch 1, 4 threads"]
+    assert "<img src=x onerror=alert(1)>$x_{1$&.onnx" in fell
+    assert "Conv and 3 more have no kernel on cuda" in " ".join(fell.split())
+    assert "onerror" not in parts["cuda, batch 1, 4 threads"]
+    unknown = dataclasses.replace(swept.results[3], executed="", placement={})
+    only = dataclasses.replace(swept, results=(unknown,), best=(), differences=(), against=())
+    assert "cuda (not confirmed), batch 1, 4 threads" in screen(benchmark.report(only))
+
+
+def test_benchmark_ends_with_cautions_and_verdicts(swept):
+    lines = screen(benchmark.report(swept), width=400).splitlines()
+    text = "\n".join(line.rstrip() for line in lines)
+    assert "(no worse for certain: cuda, batch 16, 4 threads)" in text
+    assert "warning: load 3.1 on 4 cores; stop the others" in text
+    both = "main/model.onnx on cpu, batch 1, 4 threads; pr/model.onnx on cpu, batch 1, 4 threads"
+    assert f"warning: {both}: the hypervisor gave 7 % to others; use a quieter machine" in text
+    assert "against old/base.json:\npr/model.onnx against main/model.onnx on cpu" in text
+    assert text.index("main/model.onnx against itself") < text.index(": 1.52× faster")
+    assert "broken.onnx: it crashed <its> process (segmentation fault)" in text
+    assert "cpu, batch 1, 1 thread, 8 callers, in ms" in text
+    assert "cpu, batch 1, 4 threads, 40 requests/s, without copies, in ms" in text
+    assert "--resume" not in text
+    begun = dataclasses.replace(swept, complete=False)
+    assert "not finished: --resume goes on" in screen(benchmark.report(begun))
+
+
+def test_reports_fit_80_columns(optimized, failed, compared, inspected, benchmarked, swept):
     for renderable in (
         optimize.report(optimized, verbose=True),
         optimize.report(failed),
         compare.report(compared),
         inspect.report(inspected),
         benchmark.report(benchmarked, verbose=True),
+        benchmark.report(swept),
+        benchmark.report(swept, verbose=True),
     ):
         assert max(map(len, screen(renderable).splitlines())) <= 80
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 
-from onnxopt.render import rows
-from onnxopt.render.terminal.blocks import BAD, FAINT, GOOD, line, notes, row, section, table
-from onnxopt.render.words import milliseconds
+from onnxopt.render import rows, timings
+from onnxopt.render.terminal.blocks import BAD, CARE, FAINT, GOOD, line, row, section, table
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
 from onnxopt.text import human_bytes, human_seconds
 
@@ -18,69 +16,83 @@ _VERDICT_STYLES = {"faster": GOOD, "slower": BAD}
 
 def report(result: BenchmarkReport, *, verbose: bool = False) -> RenderableType:
     """Show one table per setting, where the nodes really ran, then the differences."""
+    names = timings.model_names(result)
     parts: list[RenderableType] = [_environment(result, verbose=verbose), line("")]
     for title, group in _by_setting(result.results).items():
-        parts.append(section(f"{title}, in ms", _latencies(group), *_placements(group)))
-    for each in result.results:
-        if each.error is not None:
-            parts.append(line(f"{each.model} on {rows.setting(each)}: {each.error}", BAD))
-        parts += notes([f"{PurePath(each.model).name}: {caution}" for caution in each.warnings])
-    parts += [_difference(each) for each in result.differences]
+        told = [] if group[0].error is not None else _told(group, names, verbose=verbose)
+        parts.append(section(title, _latencies(group, names), *told))
+    parts += [line(timings.best(result, each)) for each in result.best]
+    parts += [line(f"warning: {each}", CARE) for each in timings.cautions(result)]
+    if result.against:
+        parts.append(line(f"against {result.baseline or 'an earlier report'}:"))
+        parts += [_difference(result, each) for each in result.against]
+    differences = sorted(result.differences, key=lambda each: not each.control)
+    parts += [_difference(result, each) for each in differences]
+    if together := timings.together((*result.differences, *result.against)):
+        parts.append(line(together, FAINT))
+    if not result.complete:
+        parts.append(line("not finished: --resume goes on", CARE))
     parts.append(line(f"took {human_seconds(result.seconds)}", FAINT))
     return Group(*parts)
 
 
 def _by_setting(results: Sequence[BenchmarkResult]) -> dict[str, list[BenchmarkResult]]:
+    """Group rows by what executed them: what fell back stands under its own heading."""
     grouped: dict[str, list[BenchmarkResult]] = {}
     for each in results:
-        grouped.setdefault(rows.setting(each), []).append(each)
+        state = "failed" if each.error is not None else "in ms"
+        grouped.setdefault(f"{rows.setting(each)}, {state}", []).append(each)
     return grouped
 
 
-def _latencies(results: Sequence[BenchmarkResult]) -> RenderableType:
-    numbers = ("median", "p90", "p99", "per s", "load", "first", "memory")
-    made = table("model", *numbers, right=numbers)
-    for each in results:
-        if each.error is None:
-            row(made, latency_cells(each))
-        else:
-            row(made, (PurePath(each.model).name, "failed", *[""] * 6), BAD)
+def _latencies(results: Sequence[BenchmarkResult], names: Mapping[str, str]) -> RenderableType:
+    if results[0].error is not None:
+        return Group(
+            *(line(f"{timings.label(names, each)}: {each.error}", BAD) for each in results)
+        )
+    numbers = ("median", "±", "p90", "p99", "p99.9", "per s", "memory")
+    written = [latency_cells(each, timings.label(names, each)) for each in results]
+    # A column that nothing is known for only takes the room of names.
+    shown = [0, *(index + 1 for index in range(len(numbers)) if any(r[index + 1] for r in written))]
+    header = ("model", *numbers)
+    made = table(*(header[index] for index in shown), right=numbers)
+    for cells in written:
+        row(made, [cells[index] for index in shown])
     return made
 
 
-def latency_cells(each: BenchmarkResult) -> tuple[str, ...]:
+def latency_cells(each: BenchmarkResult, name: str) -> tuple[str, ...]:
     """Write one result's numbers."""
+    memory = human_bytes(each.peak_rss_bytes) if each.peak_rss_bytes else ""
     return (
-        PurePath(each.model).name,
-        milliseconds(each.median_ms),
-        milliseconds(each.p90_ms),
-        milliseconds(each.p99_ms),
-        f"{each.throughput:,.1f}" if each.throughput < 100 else f"{each.throughput:,.0f}",
-        milliseconds(each.load_ms),
-        milliseconds(each.first_run_ms),
-        human_bytes(each.peak_rss_bytes),
+        name,
+        timings.latency(each.median_ms),
+        timings.margin(each),
+        timings.latency(each.p90_ms),
+        timings.latency(each.p99_ms),
+        timings.latency(each.p999_ms),
+        timings.per_second(each.throughput),
+        memory,
     )
 
 
-def _placements(results: Sequence[BenchmarkResult]) -> list[RenderableType]:
-    ran = {
-        PurePath(each.model).name: rows.placement_text(each.placement)
-        for each in results
-        if each.error is None
-    }
-    return [line(f"{name} ran: {text}", FAINT) for name, text in ran.items()]
+def _told(
+    results: Sequence[BenchmarkResult], names: Mapping[str, str], *, verbose: bool
+) -> list[RenderableType]:
+    """Say of each model who ran it, and what only a process of its own can tell."""
+    lines: list[RenderableType] = []
+    for each in results:
+        about = [timings.ran(each), *timings.facts(each)]
+        if verbose:
+            about += [f"{title} {text}" for title, text in timings.intervals(each).items()]
+        lines.append(line(f"{timings.label(names, each)}: {'; '.join(about)}", FAINT))
+    return lines
 
 
-def _difference(each: Difference) -> RenderableType:
-    names = f"{PurePath(each.candidate).name} against {PurePath(each.baseline).name}"
-    sentence = f"{names} on {each.provider}: {each.sentence()}"
-    return line(sentence, _VERDICT_STYLES.get(each.verdict, ""))
+def _difference(report: BenchmarkReport, each: Difference) -> RenderableType:
+    return line(str(timings.sentence(report, each)), _VERDICT_STYLES.get(each.verdict, ""))
 
 
 def _environment(result: BenchmarkReport, *, verbose: bool) -> RenderableType:
-    items = [
-        f"{name} {value}"
-        for name, value in result.environment.items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
-    ]
+    items = [f"{name} {value}" for name, value in timings.flat(result.environment).items()]
     return line("\n".join(items) if verbose else ", ".join(items), FAINT)

@@ -1,0 +1,8 @@
+"""Reports as Markdown, for the comment that a build leaves on a pull request."""
+
+from onnxopt.render.markdown.comparison import compare
+from onnxopt.render.markdown.latencies import benchmark
+from onnxopt.render.markdown.model import inspect
+from onnxopt.render.markdown.optimization import optimize
+
+__all__ = ["benchmark", "compare", "inspect", "optimize"]
