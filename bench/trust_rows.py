@@ -112,7 +112,7 @@ def found(results: Row) -> Table:
             told = [*_found(list(measured.values())), "–", "–"]
             told[0] = _count(list(_all(results, name).values()))
             rows.append([f"{20 + more} : 20", "**all**", *told])
-    head = ["blocks", "kind", "comparisons", "found", "wrong way", "slower, mean of comparisons"]
+    head = ["blocks", "kind", "comparisons", "found", "wrong way", "slower, median of these"]
     head += ["seconds, median", "most", "ms of 20", "slower, side by side"]
     return (head, rows) if rows else NOT_MEASURED
 
@@ -120,13 +120,13 @@ def found(results: Row) -> Table:
 def _found(rows: Sequence[Row]) -> list[str]:
     right = sum(row["verdict"] == row["expected"] for row in rows)
     wrong = sum(row["verdict"] not in {row["expected"], _NONE} for row in rows)
-    logs = [math.log(row["ratio"]) * (-1 if row["expected"] == "slower" else 1) for row in rows]
+    slower = [row["ratio"] if row["expected"] == "faster" else 1 / row["ratio"] for row in rows]
     seconds = [row["seconds"] for row in rows]
     return [
         str(len(rows)),
         str(right),
         str(wrong),
-        f"{math.expm1(statistics.mean(logs)):.1%}",
+        f"{statistics.median(slower) - 1:+.1%}",
         f"{statistics.median(seconds):.1f}",
         f"{max(seconds):.1f}",
     ]
@@ -141,26 +141,26 @@ def _truth(results: Row, kind: str, more: int) -> list[str]:
     ]
     if not processes:
         return ["not measured", "not measured"]
-    means = [
-        statistics.fmean(math.log(times[more] / times[0]) for times in rounds)
+    levels = [
+        statistics.median(math.log(times[more] / times[0]) for times in rounds)
         for rounds in processes
     ]
     median = statistics.median(times[0] for rounds in processes for times in rounds)
-    center, half = statistics.fmean(means), _half_width(means)
-    told = f"{math.expm1(center):.1%}"
+    center, half = statistics.fmean(levels), _half_width(levels)
+    told = f"{math.expm1(center):+.1%}"
     if half is not None:
-        told += f" ({math.expm1(center - half):.1%}–{math.expm1(center + half):.1%})"
+        told += f" ({math.expm1(center - half):+.1%} to {math.expm1(center + half):+.1%})"
     return [f"{median:.2f}", told]
 
 
-def _half_width(means: Sequence[float]) -> float | None:
+def _half_width(levels: Sequence[float]) -> float | None:
     """Return half of the 95 % interval of the mean of processes; None of a single one."""
-    if len(means) < 2:
+    if len(levels) < 2:
         return None
     from scipy import stats
 
-    quantile = float(stats.t.ppf(0.975, len(means) - 1))
-    return quantile * statistics.stdev(means) / math.sqrt(len(means))
+    quantile = float(stats.t.ppf(0.975, len(levels) - 1))
+    return quantile * statistics.stdev(levels) / math.sqrt(len(levels))
 
 
 def agreement(results: Row) -> Table:

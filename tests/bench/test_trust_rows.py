@@ -144,9 +144,9 @@ def test_found_is_the_right_verdict_on_either_side():
         ["21 : 20", "Conv", "1", "0", "0"],
         ["21 : 20", "**all**", "4", "2", "1"],
     ]
-    assert rows[0][8:] == ["2.00", "5.0% (5.0%–5.0%)"]
+    assert rows[0][8:] == ["2.00", "+5.0% (+5.0% to +5.0%)"]
     assert rows[1][8:] == ["not measured", "not measured"]
-    assert rows[1][5] == "0.0%"
+    assert [row[5] for row in rows] == ["+5.0%", "+0.0%", "+2.5%"]
 
 
 def test_agreement_takes_equally_many_sessions_of_both():
