@@ -108,3 +108,25 @@ def parse_fix(texts: tuple[str, ...] | list[str]) -> dict[str, int]:
         if fixed.setdefault(name.strip(), int(value)) != int(value):
             raise OnnxOptError(f"--fix gives {name.strip()!r} two sizes", "give it one")
     return fixed
+
+
+def parse_provider_options(texts: tuple[str, ...] | list[str]) -> dict[str, dict[str, str]]:
+    """Read `PROVIDER.KEY=VALUE` options by provider: `tensorrt.trt_fp16_enable=1`.
+
+    Whether a provider knows the key is not asked here: see `onnxopt.runtime.presets`.
+    """
+    options: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        provider, dot, key = (part.strip() for part in name.partition("."))
+        if not (equals and dot and provider and key):
+            raise OnnxOptError(
+                f"--provider-option {text!r} is not PROVIDER.KEY=VALUE",
+                "write --provider-option tensorrt.trt_fp16_enable=1",
+            )
+        given = options.setdefault(provider, {})
+        if given.setdefault(key, value.strip()) != value.strip():
+            raise OnnxOptError(
+                f"--provider-option gives {provider}.{key} two values", "give it one"
+            )
+    return options

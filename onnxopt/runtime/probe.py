@@ -48,7 +48,9 @@ def probe_here(ort_name: str, fallbacks: Sequence[str] = ()) -> Probe:
     if ort_name not in session.get_providers():
         return Probe(works=False)
     took = {provider for _, _, provider in assignments(session)}
-    return Probe(works=not took or took == {ort_name}, details=_devices(onnxruntime, ort_name))
+    return Probe(
+        works=not took or took == {ort_name}, details={"onnxruntime": str(onnxruntime.__version__)}
+    )
 
 
 def _run(session: Any) -> None:
@@ -58,13 +60,6 @@ def _run(session: Any) -> None:
     (product,) = session.run(None, {"x": square})
     if not np.allclose(product, square @ square):
         raise RuntimeError(f"a matrix product came out as {product.tolist()}")
-
-
-def _devices(onnxruntime: Any, ort_name: str) -> dict[str, str]:
-    details = {"onnxruntime": str(onnxruntime.__version__)}
-    if "CUDA" in ort_name or "Tensorrt" in ort_name:
-        details["built for CUDA"] = str(getattr(onnxruntime, "cuda_version", "") or "unknown")
-    return details
 
 
 @cache
@@ -91,11 +86,10 @@ def probe_apart(ort_name: str, fallbacks: tuple[str, ...] = ()) -> Probe:
 
 def main(arguments: Sequence[str]) -> int:
     """Try the provider named first, with the others to fall back on, and print what was found."""
-    from onnxopt.runtime.providers import preload_cuda
+    from onnxopt.runtime.providers import preload
 
     ort_name, *fallbacks = arguments
-    if "CUDA" in ort_name or "Tensorrt" in ort_name:
-        preload_cuda()
+    preload(ort_name, *fallbacks)
     found = probe_here(ort_name, fallbacks)
     answer = {"works": found.works, "error": found.error, "details": dict(found.details)}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.runtime import devices, libraries, nvidia, wheels
 from onnxopt.runtime.isa import processor
+from onnxopt.runtime.libraries import Library
 from onnxopt.runtime.probe import Probe, probe_apart, probe_here
 from onnxopt.runtime.session import INSTALL_HINT, import_onnxruntime
+from onnxopt.runtime.wheels import Problem, installed_wheels
 from onnxopt.text import near_matches
 
 
@@ -23,7 +26,8 @@ class Provider:
 
     `wheel` is the package that has it and `options` are the provider options that a session gets
     unless the caller says otherwise. `fallbacks` take the nodes that it cannot. `formats` are the
-    number formats that it has fast kernels for.
+    number formats that it has fast kernels for. `builds` says that its first load of a model
+    builds something that later ones find.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Provider:
     options: Mapping[str, str] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ("CPUExecutionProvider",)
     formats: tuple[str, ...] = ("float32",)
+    builds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,8 @@ class ProviderStatus:
     """Whether a provider works here: tried, not looked up.
 
     `reason` says why not, or what to know although it does; `fix` is the command or the act that
-    mends it. `details` are versions and devices, for people.
+    mends it: the first of `problems`, which are all. `details` are versions and devices, for
+    people; `libraries` those that it needs, where that is known.
     """
 
     name: str
@@ -48,6 +54,8 @@ class ProviderStatus:
     reason: str = ""
     fix: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    libraries: tuple[Library, ...] = ()
 
 
 _CPU = "CPUExecutionProvider"
@@ -74,6 +82,7 @@ PROVIDERS: dict[str, Provider] = {
             wheel="onnxruntime-gpu",
             fallbacks=(_CUDA, _CPU),
             formats=("float16", "int8", "float8", "float32"),
+            builds=True,
         ),
         Provider(
             name="openvino", ort_name="OpenVINOExecutionProvider", wheel="onnxruntime-openvino"
@@ -103,11 +112,18 @@ def find_provider(name: str) -> Provider:
         known = {*PROVIDERS, *available} - {_NO_PROVIDER}
         raise ProviderError(f"unknown provider {name!r}", near_matches(name, known))
     if provider.ort_name not in available:
-        reason, fix = _not_built(provider)
-        raise ProviderError(f"provider {provider.name!r} cannot be used: {reason}", fix)
-    if _CUDA in (provider.ort_name, *provider.fallbacks):
-        preload_cuda()
+        missing = _not_built(provider)
+        raise ProviderError(
+            f"provider {provider.name!r} cannot be used: {missing.reason}", missing.fix
+        )
+    preload(provider.ort_name, *provider.fallbacks)
     return provider
+
+
+def short_name(ort_name: str) -> str:
+    """Return our name of a provider that onnxruntime calls `ort_name`: `cpu`, `tensorrt`."""
+    known = (each.name for each in PROVIDERS.values() if each.ort_name == ort_name)
+    return next(known, _unnamed(ort_name).name)
 
 
 def is_known(name: str) -> bool:
@@ -129,12 +145,20 @@ def _unnamed(ort_name: str) -> Provider:
     return Provider(name=short, ort_name=ort_name, wheel="onnxruntime")
 
 
-def preload_cuda() -> None:
-    """Load the CUDA and cuDNN libraries of NVIDIA's wheels, where onnxruntime itself would not."""
-    preload = getattr(import_onnxruntime(), "preload_dlls", None)
-    if preload is not None:
+def preload(*ort_names: str) -> None:
+    """Load the libraries that providers need from NVIDIA's wheels, where nobody else looks."""
+    if _CUDA in ort_names:
+        _preload_cuda()
+        for ort_name in ort_names:
+            libraries.preload(ort_name)
+
+
+@cache
+def _preload_cuda() -> None:
+    offered = getattr(import_onnxruntime(), "preload_dlls", None)
+    if offered is not None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
-            preload()
+            offered()
 
 
 def survey() -> tuple[ProviderStatus, ...]:
@@ -146,15 +170,11 @@ def survey() -> tuple[ProviderStatus, ...]:
     try:
         available = import_onnxruntime().get_available_providers()
     except ProviderError as error:
+        broken = wheels.problems() or [
+            Problem(reason=error.message, fix=error.hint or INSTALL_HINT)
+        ]
         return tuple(
-            ProviderStatus(
-                name=name,
-                ort_name=PROVIDERS[name].ort_name,
-                usable=False,
-                reason=error.message,
-                fix=error.hint or INSTALL_HINT,
-            )
-            for name in _ALWAYS_SHOWN
+            _status(PROVIDERS[name], usable=False, problems=broken) for name in _ALWAYS_SHOWN
         )
     shown = [PROVIDERS[name] for name in _ALWAYS_SHOWN]
     for ort_name in available:
@@ -176,60 +196,73 @@ def check_usable(name: str) -> Provider:
 
 
 def _try(provider: Provider, available: list[str]) -> ProviderStatus:
+    if provider.ort_name == _CPU:
+        found = probe_here(_CPU)
+        faults = [] if found.works else _diagnose(provider, found)
+        faults = [*faults, *wheels.problems()]
+        return _status(provider, usable=found.works, problems=faults, details=_cpu_details())
+    machine = _machine(provider) if provider.name in devices.NVIDIA else None
     if provider.ort_name not in available:
-        reason, fix = _not_built(provider)
-        return ProviderStatus(
-            name=provider.name, ort_name=provider.ort_name, usable=False, reason=reason, fix=fix
-        )
-    is_cpu = provider.ort_name == _CPU
-    found = probe_here(_CPU) if is_cpu else probe_apart(provider.ort_name, provider.fallbacks)
-    reason, fix = ("", "") if found.works else _diagnose(provider, found)
-    overlap, uninstall = _overlap()
-    if found.works and overlap:
-        reason, fix = overlap, uninstall
+        found, faults = Probe(works=False), [_not_built(provider)]
+        faults += nvidia.problems(machine, works=False) if machine else []
+    else:
+        found = probe_apart(provider.ort_name, provider.fallbacks)
+        faults = nvidia.problems(machine, works=found.works) if machine else []
+        if not found.works:
+            faults = faults or _diagnose(provider, found)
+        faults += wheels.problems()
+    return _status(
+        provider,
+        usable=found.works,
+        problems=faults,
+        details={**found.details, **(nvidia.details(machine) if machine else {})},
+        needs=machine.libraries if machine else (),
+    )
+
+
+def _status(
+    provider: Provider,
+    *,
+    usable: bool,
+    problems: Sequence[Problem],
+    details: Mapping[str, str] | None = None,
+    needs: Sequence[Library] = (),
+) -> ProviderStatus:
     return ProviderStatus(
         name=provider.name,
         ort_name=provider.ort_name,
-        usable=found.works,
-        reason=reason,
-        fix=fix,
-        details=_cpu_details() if is_cpu else dict(found.details),
+        usable=usable,
+        reason=problems[0].reason if problems else "",
+        fix=problems[0].fix if problems else "",
+        details=dict(details or {}),
+        problems=tuple(problems),
+        libraries=tuple(needs),
     )
 
 
-def installed_wheels() -> dict[str, str]:
-    """Return the installed distributions that bring onnxruntime, with their versions."""
-    wheels: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        name = str(distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if re.fullmatch(
-            r"(onnxruntime|ort-nightly)(-gpu|-directml|-openvino|-qnn|-migraphx)?", name
-        ):
-            wheels[name] = distribution.version
-    return wheels
-
-
-def _overlap() -> tuple[str, str]:
-    """Say when several distributions have written their files over each other."""
-    wheels = sorted(installed_wheels())
-    if len(wheels) < 2:
-        return "", ""
-    keep = next((name for name in wheels if name != "onnxruntime"), wheels[0])
-    return (
-        f"{' and '.join(wheels)} are installed over each other: either may be broken",
-        f"run: pip uninstall -y {' '.join(wheels)} && pip install {keep}",
+def _machine(provider: Provider) -> nvidia.Machine:
+    onnxruntime = import_onnxruntime()
+    installed = installed_wheels()
+    wheel = next((name for name in installed if name != "onnxruntime"), "onnxruntime")
+    return nvidia.Machine(
+        wheel=wheel,
+        version=installed.get(wheel, str(onnxruntime.__version__)),
+        built_for=str(getattr(onnxruntime, "cuda_version", "") or ""),
+        libraries=libraries.libraries_of(provider.ort_name),
+        driver=devices.driver(),
+        gpus=devices.gpus(),
     )
 
 
-def _not_built(provider: Provider) -> tuple[str, str]:
-    wheels = installed_wheels()
-    told = ", ".join(f"{name} {version}" for name, version in wheels.items()) or "onnxruntime"
+def _not_built(provider: Provider) -> Problem:
+    installed = installed_wheels()
+    told = ", ".join(f"{name} {version}" for name, version in installed.items()) or "onnxruntime"
     reason = f"the installed {told} was built without {provider.ort_name}"
-    if provider.wheel in wheels:
-        return reason, f"it exists for other systems only; use one of: {', '.join(_working())}"
-    others = " ".join(wheels)
-    uninstall = f"pip uninstall -y {others} && " if others else ""
-    return reason, f"run: {uninstall}pip install {provider.wheel}"
+    if provider.wheel in installed:
+        fix = f"it exists for other systems only; use one of: {', '.join(_working())}"
+        return Problem(reason=reason, fix=fix)
+    uninstall = f"pip uninstall -y {' '.join(installed)} && " if installed else ""
+    return Problem(reason=reason, fix=f"run: {uninstall}pip install {provider.wheel}")
 
 
 def _working() -> list[str]:
@@ -237,21 +270,26 @@ def _working() -> list[str]:
     return [name for name, provider in PROVIDERS.items() if provider.ort_name in available]
 
 
-def _diagnose(provider: Provider, found: Probe) -> tuple[str, str]:
+def _diagnose(provider: Provider, found: Probe) -> list[Problem]:
     """Turn what a failed try printed into a reason and a fix."""
     missing = re.search(r"(lib\w+\.so[.\d]*): cannot open shared object", found.error)
     if missing is not None:
-        library = missing[1]
-        package = "tensorrt" if "nvinfer" in library else "'onnxruntime-gpu[cuda,cudnn]'"
-        return f"the library {library} is not there", f"run: pip install {package}"
+        return [
+            Problem(
+                reason=f"the library {missing[1]} is not there",
+                fix=f"install the package that has {missing[1]}",
+            )
+        ]
     if re.search(r"no CUDA-capable device|driver version is insufficient|libcuda", found.error):
-        return (
-            "there is no NVIDIA device, or its driver is too old",
-            "install the driver: nvidia-smi must list a device",
-        )
-    return found.error or f"{provider.ort_name} took no node of a model that it should take", (
-        f"use another provider, or reinstall: pip install --force-reinstall {provider.wheel}"
-    )
+        return [
+            Problem(
+                reason="there is no NVIDIA device, or its driver is too old",
+                fix="install the driver: nvidia-smi must list a device",
+            )
+        ]
+    took_none = f"{provider.ort_name} took no node of a model that it should take"
+    fix = f"use another provider, or reinstall: pip install --force-reinstall {provider.wheel}"
+    return [Problem(reason=found.error or took_none, fix=fix)]
 
 
 def _cpu_details() -> dict[str, str]:

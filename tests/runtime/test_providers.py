@@ -5,9 +5,12 @@ import types
 import pytest
 
 from onnxopt.errors import ProviderError
-from onnxopt.runtime import providers
+from onnxopt.runtime import devices, libraries, providers, wheels
+from onnxopt.runtime.devices import Driver, Gpu
+from onnxopt.runtime.libraries import Library
 from onnxopt.runtime.probe import Probe, probe_apart, probe_here
-from onnxopt.runtime.providers import PROVIDERS, check_usable, find_provider, survey
+from onnxopt.runtime.providers import PROVIDERS, check_usable, find_provider, short_name, survey
+from onnxopt.runtime.wheels import Problem
 
 
 def test_the_cpu_works():
@@ -72,21 +75,24 @@ def test_providers_without_a_name_of_ours_are_offered_too(offering):
     assert find_provider("shiny").ort_name == "ShinyExecutionProvider"
 
 
+@pytest.fixture
+def driven(monkeypatch):
+    """Pretend that there is a driver for CUDA 13 and every library."""
+    monkeypatch.setattr(devices, "driver", lambda: Driver(version="580.65.06", cuda=(13, 0)))
+    monkeypatch.setattr(devices, "gpus", lambda: (Gpu(name="NVIDIA Test"),))
+
+
 @pytest.mark.parametrize(
     ("printed", "reason", "fix"),
     [
-        (
-            "libcudnn.so.9: cannot open shared object file: No such file",
-            "libcudnn.so.9",
-            "cudnn",
-        ),
-        ("libnvinfer.so.10: cannot open shared object file", "libnvinfer.so.10", "tensorrt"),
+        ("libfoo.so.9: cannot open shared object file: No such file", "libfoo.so.9", "libfoo.so.9"),
         ("CUDA failure 100: no CUDA-capable device is detected", "no NVIDIA device", "nvidia-smi"),
         ("something else", "something else", "another provider"),
+        ("", "took no node", "another provider"),
     ],
 )
 def test_what_a_failed_try_printed_becomes_a_reason_and_a_fix(
-    offering, monkeypatch, printed, reason, fix
+    offering, driven, monkeypatch, printed, reason, fix
 ):
     offering("CUDAExecutionProvider", "CPUExecutionProvider")
     monkeypatch.setattr(providers, "probe_apart", lambda *_: Probe(works=False, error=printed))
@@ -94,20 +100,44 @@ def test_what_a_failed_try_printed_becomes_a_reason_and_a_fix(
     assert not status.usable
     assert reason in status.reason
     assert fix in status.fix
+    assert status.details["GPU 0"] == "NVIDIA Test"
     with pytest.raises(ProviderError, match="cuda"):
         check_usable("cuda")
 
 
-def test_two_wheels_over_each_other_are_noticed(monkeypatch):
-    monkeypatch.setattr(
-        providers, "installed_wheels", lambda: {"onnxruntime": "1", "onnxruntime-gpu": "1"}
-    )
+def test_what_is_missing_comes_before_what_was_printed(offering, driven, monkeypatch):
+    offering("TensorrtExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(providers, "probe_apart", lambda *_: Probe(works=False, error="odd"))
+    missing = Library(name="libnvinfer.so.10", others=("libnvinfer.so.11",))
+    monkeypatch.setattr(libraries, "libraries_of", lambda _name: (missing,))
+    status = next(status for status in survey() if status.name == "tensorrt")
+    assert status.libraries == (missing,)
+    assert "libnvinfer.so.11 will not do" in status.reason
+    assert "tensorrt-cu12-libs==10.*" in status.fix
+
+
+def test_a_provider_that_works_tells_of_wheels_over_each_other(monkeypatch):
+    both = [Problem(reason="two are installed over each other", fix="run: pip uninstall")]
+    monkeypatch.setattr(wheels, "problems", lambda: both)
     status = survey()[0]
     assert status.usable
-    assert "over each other" in status.reason
-    assert status.fix == (
-        "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
-    )
+    assert (status.reason, status.fix) == (both[0].reason, both[0].fix)
+
+
+def test_short_names_are_ours_or_made_of_onnxruntimes():
+    assert short_name("TensorrtExecutionProvider") == "tensorrt"
+    assert short_name("DmlExecutionProvider") == "directml"
+    assert short_name("ShinyExecutionProvider") == "shiny"
+
+
+def test_files_that_another_wheel_took_along_are_named_where_onnxruntime_is_broken(monkeypatch):
+    def empty():
+        raise ProviderError("onnxruntime is broken: the package is there but empty", "reinstall")
+
+    gone = [Problem(reason="9 files of onnxruntime-gpu 1.31 are gone", fix="run: pip install it")]
+    monkeypatch.setattr(providers, "import_onnxruntime", empty)
+    monkeypatch.setattr(wheels, "problems", lambda: gone)
+    assert {status.reason for status in survey()} == {gone[0].reason}
 
 
 def test_without_onnxruntime_every_provider_names_the_fix(monkeypatch):
