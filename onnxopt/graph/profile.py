@@ -1,17 +1,16 @@
 """What is in a model and what one run of it costs: nodes, operators, parameters, MACs.
 
-A MAC is one multiplication with its addition. Counted are the operators that are made of them;
-elementwise work is not. A dimension that is not known counts as 1, so that the figure is that of
-one sample; every branch of an If counts, the body of a Loop counts once.
+Counted are the operators that are made of MACs (`work`); elementwise work is not. A dimension that
+is not known counts as 1, so that the figure is that of one sample; every branch of an If counts,
+the body of a Loop counts once.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 
-from onnxopt.graph import facts
+from onnxopt.graph import facts, work
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.signature import spec_of
 from onnxopt.graph.storage.kept import KEY as KEPT
@@ -78,73 +77,36 @@ def macs(node: ir.Node, sizes: Sizes = known_sizes) -> int | None:
 
     `sizes` gives the shape of a value in numbers, or raises `TypeError`.
     """
-    count = _COSTS.get(node.op_type)
-    if count is None or node.domain not in ("", "com.microsoft"):
+    if not work.is_counted(node.op_type) or node.domain not in ("", "com.microsoft"):
         return None
+    return _count(node, sizes)
+
+
+def known_macs(node: ir.Node, sizes: Sizes = known_sizes) -> int | None:
+    """Count the MACs of one run of a node, as `macs`; 0 for operators that are known to have none.
+
+    None is left for what cannot be told, and for nodes that hold graphs: theirs is done inside.
+    """
+    known = node.domain in ("", "ai.onnx", "com.microsoft")
+    return _count(node, sizes) if known else None
+
+
+def _count(node: ir.Node, sizes: Sizes) -> int | None:
+    equation = node.attributes.get_string("equation", "") if node.op_type == "Einsum" else ""
+    read, written = (
+        [_shape(value, sizes) for value in each] for each in (node.inputs, node.outputs)
+    )
+    return work.macs(node.op_type, read, written, equation or "")
+
+
+def _shape(value: ir.Value | None, sizes: Sizes) -> tuple[int, ...] | None:
     try:
-        return count(node, sizes)
-    except (IndexError, TypeError):
-        return None  # a shape that is not known, or a node that its operator does not allow
+        return sizes(value)
+    except TypeError:
+        return None
 
 
 def parameters(node: ir.Node) -> int:
     """Count the elements of the constants that a node reads directly."""
     held = (facts.tensor(value) for value in node.inputs)
     return sum(found.size for found in held if found is not None)
-
-
-def _conv(node: ir.Node, sizes: Sizes, weight: int = 1) -> int:
-    return math.prod(sizes(node.outputs[0])) * math.prod(sizes(node.inputs[weight])[1:])
-
-
-def _conv_transpose(node: ir.Node, sizes: Sizes) -> int:
-    return math.prod(sizes(node.inputs[0])) * math.prod(sizes(node.inputs[1])[1:])
-
-
-def _matmul(node: ir.Node, sizes: Sizes, right: int = 1) -> int:
-    if len(sizes(node.outputs[0])) > 0:
-        return math.prod(sizes(node.outputs[0])) * sizes(node.inputs[0])[-1]
-    return math.prod(sizes(node.inputs[right]))
-
-
-def _gemm(node: ir.Node, sizes: Sizes) -> int:
-    contracted = 0 if node.attributes.get_int("transA", 0) else 1
-    left, right = sizes(node.inputs[0]), sizes(node.inputs[1])
-    columns = right[0] if node.attributes.get_int("transB", 0) else right[1]
-    return left[1 - contracted] * left[contracted] * columns
-
-
-def _recurrent(node: ir.Node, sizes: Sizes) -> int:
-    length, batch = sizes(node.inputs[0])[:2]
-    return length * batch * sum(math.prod(sizes(node.inputs[index])) for index in (1, 2))
-
-
-def _attention(node: ir.Node, sizes: Sizes) -> int:
-    """Count Q·Kᵀ and its product with V; tokens are the last axis but one of queries and keys.
-
-    onnxruntime's own Attention multiplies by the packed weights first. Cached keys are not seen.
-    """
-    first, second = sizes(node.inputs[0]), sizes(node.inputs[1])
-    if node.domain and node.op_type == "Attention":
-        return math.prod(first) * second[1] + 2 * math.prod(first) * first[1]
-    return 2 * math.prod(first) * second[-2]
-
-
-_COSTS: dict[str, Callable[[ir.Node, Sizes], int]] = {
-    "Conv": _conv,
-    "FusedConv": _conv,
-    "ConvInteger": _conv,
-    "QLinearConv": lambda node, sizes: _conv(node, sizes, weight=3),
-    "ConvTranspose": _conv_transpose,
-    "MatMul": _matmul,
-    "FusedMatMul": _matmul,
-    "MatMulInteger": _matmul,
-    "QLinearMatMul": lambda node, sizes: _matmul(node, sizes, right=3),
-    "DynamicQuantizeMatMul": _matmul,
-    "Gemm": _gemm,
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "RNN": _recurrent,
-    "DynamicQuantizeLSTM": _recurrent,
-    **dict.fromkeys(("Attention", "MultiHeadAttention", "GroupQueryAttention"), _attention),
-}

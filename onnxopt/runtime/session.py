@@ -76,14 +76,16 @@ def open_session(
     optimize: Optimize = "all",
     options: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
+    trace: Path | None = None,
 ) -> InferenceSession:
     """Load `model` (a path, or the bytes of one without external data) into a new session.
 
     `provider` is a name from `onnxopt.runtime.providers` and `options` are its provider options;
-    `config` holds session configuration entries. `threads` defaults to the cores that this
-    process may use. Raises `SessionError` when onnxruntime refuses the model and `ProviderError`
-    when it lacks the provider. Where the provider cannot take a node, the CPU does: ask
-    `placement` who took what.
+    `config` holds session configuration entries. With `trace` each run is profiled, into a file
+    whose path begins so; the session's `end_profiling` returns it. `threads` defaults to the cores
+    that this process may use. Raises `SessionError` when onnxruntime refuses the model and
+    `ProviderError` when it lacks the provider. Where the provider cannot take a node, the CPU does:
+    ask `placement` who took what.
     """
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
@@ -93,6 +95,9 @@ def open_session(
     settings.graph_optimization_level = getattr(
         onnxruntime.GraphOptimizationLevel, _LEVELS[optimize]
     )
+    if trace is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(trace)
     for key, value in {_RECORD_PLACEMENT: "1", **(config or {})}.items():
         settings.add_session_config_entry(key, value)
     chain = _provider_chain(provider, options or {})

@@ -4,7 +4,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxopt.graph import io
-from onnxopt.graph.cost import predict
+from onnxopt.graph.cost import costs, predict
 from onnxopt.graph.editor import RULE_KEY
 from onnxopt.graph.profile import profile
 from onnxopt.passes import shapes
@@ -80,3 +80,30 @@ def test_attention_keeps_its_multiplications_when_it_is_fused(domain):
         return profile(model).macs
 
     assert macs(proto) == macs(other) == 2 * tokens * tokens * width
+
+
+def test_each_node_has_its_work_and_what_holds_graphs_leaves_it_to_the_nodes_inside():
+    g = Graph()
+    x = g.input("x", "N", 8)
+    product = g.MatMul(x, g.weight(8, 4))
+    model = io.from_proto(g.model(g.Relu(product)))
+    shapes.infer(model)
+    found = {
+        cost.node.op_type: cost for cost in costs(model, concrete(model, {"x": (6, 8)}), "cpu")
+    }
+    assert (found["MatMul"].macs, found["MatMul"].bytes) == (6 * 8 * 4, 4 * (48 + 32 + 24))
+    assert (found["Relu"].macs, found["Relu"].bytes) == (0, 4 * (24 + 24))
+
+
+def test_what_cannot_be_told_is_not_claimed():
+    g = Graph()
+    x = g.input("x", 8)
+    proto = g.model(g.Relu(x))
+    proto.graph.node[0].domain = "my.ops"
+    proto.opset_import.add(domain="my.ops", version=1)
+    model = io.from_proto(proto)
+    model.graph[0].outputs[0].shape = None
+    (cost,) = costs(model, {}, "cpu")
+    assert cost.macs is None
+    assert cost.bytes is None
+    assert cost.seconds > 0

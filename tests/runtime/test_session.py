@@ -144,3 +144,11 @@ def test_without_onnxruntime_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ProviderError, match="onnxopt\\[cpu\\]"):
         import_onnxruntime()
+
+
+def test_runs_leave_a_trace_where_one_is_asked_for(save, dense, tmp_path):
+    session = open_session(save(dense), trace=tmp_path / "trace")
+    run(session, {"x": np.ones([1, 8], np.float32)})
+    (left,) = tmp_path.glob("trace_*.json")
+    assert session.end_profiling() == str(left)
+    assert "model_run" in left.read_text()
