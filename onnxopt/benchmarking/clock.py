@@ -1,9 +1,14 @@
-"""Times calls: warm until steady, then a few runs, every one of them kept in nanoseconds."""
+"""Times calls: warm until steady, then a few runs, every one of them kept in nanoseconds.
+
+Around each call the loop spends about 0.13 µs, of which the sample holds about half: two readings
+of the clock and one item of a list.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from time import perf_counter_ns
 
@@ -17,19 +22,26 @@ _RUNS_NS = 25_000_000
 _WARM_NS = 300_000_000
 
 
-def time_runs(call: Call, count: int) -> list[int]:
-    """Call `count` times and return how long each took, in ns."""
-    times = [0] * count
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Keep Python from collecting garbage meanwhile: its pauses are none of the model's."""
     collecting = gc.isenabled()
     gc.disable()
     try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def time_runs(call: Call, count: int) -> list[int]:
+    """Call `count` times and return how long each took, in ns."""
+    times = [0] * count
+    with without_collecting():
         for index in range(count):
             begun = perf_counter_ns()
             call()
             times[index] = perf_counter_ns() - begun
-    finally:
-        if collecting:
-            gc.enable()
     return times
 
 
@@ -54,7 +66,12 @@ def _is_steady(times: list[int]) -> bool:
     return abs(after - before) <= _STEADY * before
 
 
-def measure(call: Call) -> list[int]:
-    """Warm up, then return the times of a few steady runs, in ns: 3 to 30, about 25 ms in all."""
-    typical = max(1, int(median(warm(call)[-_WINDOW:])))
-    return time_runs(call, min(_MOST_RUNS, max(_FEWEST_RUNS, _RUNS_NS // typical)))
+def measure(call: Call, warmed: Sequence[int], *, runs: int | None = None) -> list[int]:
+    """Return the times of `runs` steady runs, in ns; `warmed` is what `warm` returned.
+
+    Where `runs` is not given they are 3 to 30, about 25 ms in all.
+    """
+    if runs is None:
+        typical = max(1, int(median(warmed[-_WINDOW:])))
+        runs = min(_MOST_RUNS, max(_FEWEST_RUNS, _RUNS_NS // typical))
+    return time_runs(call, runs)

@@ -51,10 +51,15 @@ def test_warming_gives_up_on_what_never_settles(running):
 
 def test_slow_models_are_warmed_three_times_and_run_three_times(running):
     call, calls = running(2_000_000_000)
-    assert measure(call) == [2_000_000_000] * 3
+    assert measure(call, warm(call)) == [2_000_000_000] * 3
     assert calls[0] == 6
 
 
 def test_fast_models_run_often(running):
     call, _ = running(10_000)
-    assert len(measure(call)) == 30
+    assert len(measure(call, warm(call))) == 30
+
+
+def test_as_many_runs_as_are_wanted(running):
+    call, _ = running(2_000_000_000)
+    assert len(measure(call, warm(call), runs=7)) == 7
