@@ -80,13 +80,17 @@ def _core_of(cpu: int, root: Path) -> tuple[str, str]:
 
 def _cgroup_quota(root: Path) -> float | None:
     """Return the processors that the control group grants, the tightest of all its levels."""
-    quotas = [
-        quota
+    quotas = [quota for folder in control_groups(root) if (quota := _quota_of(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def control_groups(root: Path = Path("/")) -> list[Path]:
+    """List the folders of the control groups that grant this process its processor time."""
+    return [
+        folder
         for controllers, group in _groups(root / "proc/self/cgroup")
         for folder in _levels(root, controllers, group)
-        if (quota := _quota_of(folder)) is not None
     ]
-    return min(quotas, default=None)
 
 
 def _groups(path: Path) -> list[tuple[str, str]]:
