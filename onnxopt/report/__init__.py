@@ -20,7 +20,7 @@ from onnxopt.report.benchmark import (
     Verdict,
 )
 from onnxopt.report.comparison import CompareReport, Comparison, OutputComparison
-from onnxopt.report.model import InspectReport, NodeInfo, Profile, TensorSpec
+from onnxopt.report.model import Cost, InspectReport, NodeInfo, Profile, TensorSpec
 from onnxopt.report.optimization import (
     ORIGINAL,
     RESULT,
@@ -43,6 +43,7 @@ __all__ = [
     "CompareReport",
     "Comparison",
     "Copies",
+    "Cost",
     "Decision",
     "Difference",
     "Hotspot",

@@ -42,6 +42,23 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one run of a node, or of all nodes of one operator, is predicted to take.
+
+    `intensity` is the operations (two for each multiply-accumulate) per byte moved. `ms` follows
+    from fixed speeds of a processor or device, not from this machine: it is good for the `share` of
+    the whole model. None where it cannot be told.
+    """
+
+    count: int
+    macs: int | None
+    bytes: int | None
+    intensity: float | None
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeInfo:
     """One node as `inspect` shows it."""
 
@@ -54,6 +71,7 @@ class NodeInfo:
     parameters: int
     rule: str | None = None
     provider: str | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +79,9 @@ class InspectReport:
     """What is in a model, what each node costs, and which provider would take it.
 
     `placement` maps a requested provider to {provider that took the node: count}, or to an error
-    in words where no session could be made.
+    in words where no session could be made. Where costs were asked for, `costs` has those of each
+    operator, the costliest first, with the free dimensions of `sizes`, of which `assumed` were not
+    given.
     """
 
     SCHEMA: ClassVar[str] = "onnxopt.inspect/1"
@@ -70,6 +90,9 @@ class InspectReport:
     nodes: tuple[NodeInfo, ...]
     placement: dict[str, dict[str, int] | str]
     warnings: tuple[str, ...]
+    costs: dict[str, Cost] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, documented in docs/reports.md."""
