@@ -300,6 +300,9 @@ def _cpu_details() -> dict[str, str]:
         "usable cores": cpu.cores,
         **installed_wheels(),
     }
-    with contextlib.suppress(OnnxOptError):
-        details.setdefault("onnxruntime", import_onnxruntime().__version__)
+    with contextlib.suppress(OnnxOptError, AttributeError):
+        onnxruntime = import_onnxruntime()
+        if not installed_wheels():
+            details["onnxruntime"] = onnxruntime.__version__
+        details["build"] = onnxruntime.get_build_info().removeprefix("ORT Build Info: ")
     return {name: str(value) for name, value in details.items()}
