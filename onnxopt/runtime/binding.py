@@ -4,7 +4,8 @@ Copied, each run takes numpy arrays and gives numpy arrays: what most programs d
 binding), inputs lie where the nodes that read them compute before the first run, and outputs stay
 where they are made. onnxruntime copies an input to its device when it is bound, once
 (IOBinding.cc, `BindInput`), and fills the outputs of the first run again in each that follows:
-addresses never change, as a captured CUDA graph wants it.
+addresses never change, as a captured CUDA graph wants it. A graph is captured of one binding only:
+with CUDA graphs a session has one caller.
 """
 
 from __future__ import annotations
