@@ -7,9 +7,9 @@ a slow one would look fast, and exactly the bad moments would be left out (G. Te
 omission).
 
 onnxruntime releases Python's global lock while it computes; around that a caller holds it for
-about 3 µs a run (1.5 µs bound), which callers cannot do at the same time. Two callers of a model
-of one node therefore get through hardly more than one (4.8 µs a run against 6.1): below some
-20 µs a run, throughput is also Python's.
+some µs a run, which two cannot do at the same time. Two callers of a model of one node get
+through hardly more than one (4.8 µs a run against 6.1, on two cores that others used as well):
+of models that fast, throughput is Python's.
 """
 
 from __future__ import annotations
