@@ -111,7 +111,7 @@ def cautions(report: BenchmarkReport) -> list[Cautioned]:
         for each in result.warnings:
             about.setdefault(each, []).append(row_name(names, result, report.results))
     whole = [Cautioned("", each) for each in report.warnings]
-    return [*whole, *(Cautioned(_several(who), each) for each, who in about.items())]
+    return [*whole, *(Cautioned(several(who), each) for each, who in about.items())]
 
 
 def row_name(
@@ -127,7 +127,8 @@ def label(names: Mapping[str, str], result: BenchmarkResult) -> str:
     return f"{names[result.model]} (control)" if result.control else names[result.model]
 
 
-def _several(who: Sequence[str]) -> str:
+def several(who: Sequence[str]) -> str:
+    """Name rows, or the first of many."""
     if len(who) <= _ROWS_NAMED:
         return "; ".join(who)
     return f"{who[0]} and {plural(len(who) - 1, 'other row')}"

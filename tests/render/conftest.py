@@ -363,7 +363,7 @@ def make_swept() -> BenchmarkReport:
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def swept() -> BenchmarkReport:
     return make_swept()
 

@@ -1,0 +1,58 @@
+"""A benchmark as one HTML file that needs nothing else: no network, no scripts."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from onnxopt.errors import OnnxOptError
+from onnxopt.render.words import printable
+from onnxopt.report import BenchmarkReport
+
+_NEEDED = {
+    "jinja2": "jinja2",
+    "matplotlib": "matplotlib.backends.backend_svg",
+}
+
+
+def check_available() -> None:
+    """Raise `OnnxOptError` with the command that installs what the page is made with.
+
+    Imports it, too: better now than after an hour of measuring.
+    """
+    missing = []
+    for package, module in _NEEDED.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise OnnxOptError(
+            f"--html needs {' and '.join(missing)}", f"run: pip install {' '.join(missing)}"
+        )
+
+
+def benchmark(report: BenchmarkReport) -> str:
+    """Return the page; samples are read once and never all together.
+
+    Raises `OnnxOptError` where jinja2 or matplotlib is missing.
+    """
+    check_available()
+    import jinja2
+
+    from onnxopt.render.html.page import view
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("onnxopt.render.html", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    return environment.get_template("benchmark.html.j2").render(view(report)) + "\n"
+
+
+def _finalize(value: Any) -> Any:
+    """Escape what could drive more than the page: names may hold control characters."""
+    return printable(value) if type(value) is str else value
