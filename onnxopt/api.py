@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnxopt import pipeline, prove
+from onnxopt import costs as predicting
+from onnxopt import inspection, pipeline, prove
 from onnxopt.config import OptimizeConfig, find_target
 from onnxopt.errors import OnnxOptError
-from onnxopt.graph import facts, io
+from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.editor import RULE_KEY
-from onnxopt.graph.finite import not_finite
-from onnxopt.graph.profile import macs, parameters, profile
+from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import spec_of
 from onnxopt.passes import shapes
 from onnxopt.report import (
     BenchmarkReport,
     CompareReport,
     InspectReport,
-    NodeInfo,
     OptimizeReport,
     Profile,
 )
 from onnxopt.runtime.memory import peak_rss_bytes
-from onnxopt.text import plural
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -99,36 +96,29 @@ def optimize(
         return _report(proof, config, before, output, start)
 
 
-def inspect(model: ModelLike, *, providers: Sequence[str] = ("cpu",)) -> InspectReport:
-    """Say what is in a model, what each node costs, and which provider would take it."""
+def inspect(
+    model: ModelLike,
+    *,
+    providers: Sequence[str] = ("cpu",),
+    costs: bool = False,
+    fix: Mapping[str, int] | None = None,
+) -> InspectReport:
+    """Say what is in a model, and which provider would take each node.
+
+    With `costs` also what each node takes on the first of `providers`, predicted from shapes in
+    which `fix` gives dimensions a size (`{"batch": 1, "input_ids:1": 128}`).
+    """
+    if fix and not costs:
+        raise OnnxOptError("sizes are only for costs", "ask for them with --costs, too")
     with _on_disk(model) as source:
         loaded = io.load(source)
         _check_providers(providers)
         shapes.infer(loaded)
         shapes.forget(loaded, everything=False)
-        takers: dict[str, str] = {}
-        placed = {name: _placement(source, name, takers) for name in providers}
-        nodes = tuple(
-            NodeInfo(
-                name=node.name or "",
-                op=node.op_type,
-                domain=node.domain,
-                graph=graph.name or "",
-                outputs=tuple(spec_of(value) for value in node.outputs),
-                macs=macs(node),
-                parameters=parameters(node),
-                rule=node.metadata_props.get(RULE_KEY),
-                provider=takers.get(node.name or ""),
-            )
-            for graph, _ in facts.scopes(loaded)
-            for node in graph
-        )
-        return InspectReport(
-            profile=_profile_of(loaded, source, model),
-            nodes=nodes,
-            placement=placed,
-            warnings=tuple(_remarks(loaded)),
-        )
+        first = next(iter(providers), "cpu")
+        told = predicting.predict(loaded, io.load(source), fix or {}, first) if costs else None
+        profiled = _profile_of(loaded, source, model)
+        return inspection.inspect(loaded, source, profiled, providers, told)
 
 
 def compare(
@@ -311,58 +301,9 @@ def _report(
         measurements=proof.measurements,
         dropped=proof.dropped,
         refusals=tuple(reason for reasons in refused.values() for reason in reasons),
-        warnings=(*proof.warnings, *_remarks(proof.candidate.model)),
+        warnings=(*proof.warnings, *inspection.remarks(proof.candidate.model)),
         seconds=time.perf_counter() - start,
         peak_rss_bytes=peak_rss_bytes(),
         written=written,
         model=proof.candidate.model,
     )
-
-
-def _placement(path: Path, provider: str, takers: dict[str, str]) -> dict[str, int] | str:
-    """Ask onnxruntime who takes which node of the model as it stands in its file.
-
-    `takers` learns node name to provider, from the first provider that is asked.
-    """
-    from onnxopt.runtime.session import assignments, open_session, placement
-
-    try:
-        session = open_session(path, provider=provider, optimize="none")
-    except OnnxOptError as error:
-        return str(error)
-    if not takers:
-        takers.update({name: taker for name, _, taker in assignments(session) if name})
-    return placement(session)
-
-
-def _remarks(model: ir.Model) -> Iterator[str]:
-    """Yield what the user of a model should know about its content."""
-    overridable = [v.name for v in model.graph.inputs if v.is_initializer()]
-    if overridable:
-        yield (
-            f"{len(overridable)} weights are also inputs ({overridable[0]}, …): callers may "
-            "override them, so nothing that reads them is folded"
-        )
-    strange = not_finite(model)
-    if strange:
-        yield (
-            f"{plural(len(strange), 'weight')} with NaN or infinity, kept as they are: "
-            f"{', '.join(strange[:3])}{', …' if len(strange) > 3 else ''}"
-        )
-    unknown = {
-        node.domain
-        for graph, _ in facts.scopes(model)
-        for node in graph
-        if node.domain not in (*_DOMAINS, io.KEPT)
-        and (node.domain, node.op_type, "") not in model.functions
-    }
-    if unknown:
-        yield f"operators of unknown domains were left as they are: {', '.join(sorted(unknown))}"
-
-
-_DOMAINS = frozenset(
-    {
-        *("", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training"),
-        *("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental"),
-    }
-)

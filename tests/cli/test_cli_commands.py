@@ -138,9 +138,15 @@ def test_inspect_asks_for_the_providers_named(onnxopt_, api):
     onnxopt_("inspect", "m.onnx", "--provider", "cpu", "--provider", "cuda", "--nodes")
     onnxopt_("inspect", "m.onnx")
     assert [given for _, _, given in api.calls] == [
-        {"providers": ("cpu", "cuda")},
-        {"providers": ("cpu",)},
+        {"providers": ("cpu", "cuda"), "costs": False, "fix": {}},
+        {"providers": ("cpu",), "costs": False, "fix": {}},
     ]
+
+
+def test_inspect_hands_sizes_on(onnxopt_, api):
+    onnxopt_("inspect", "m.onnx", "--costs", "--fix", "batch=2", "--fix", "ids:1=128")
+    (_, _, given), *_ = api.calls
+    assert given == {"providers": ("cpu",), "costs": True, "fix": {"batch": 2, "ids:1": 128}}
 
 
 def test_compare_hands_tolerances_on(onnxopt_, api):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onnxopt.render import rows
-from onnxopt.render.markdown.blocks import bullets, code, join, name, table, warnings
+from onnxopt.render import predictions, rows
+from onnxopt.render.markdown.blocks import bullets, code, folded, join, name, table, warnings
 from onnxopt.render.words import macs_text, opset_text, share_text, tensor_text
 from onnxopt.report import InspectReport
 from onnxopt.text import human_bytes, human_count
@@ -37,4 +37,25 @@ def inspect(report: InspectReport) -> str:
         left=1,
     )
     title = f"### {code(name(profile))}"
-    return join([title, bullets(facts), operators, warnings(report.warnings)])
+    costs = _costs(report) if report.costs else ""
+    return join([title, bullets(facts), operators, costs, warnings(report.warnings)])
+
+
+def _costs(report: InspectReport) -> str:
+    """Write what operators are predicted to take, and the costliest nodes folded away."""
+    operators = table(
+        ("operator", "count", *predictions.NUMBERS),
+        (
+            (op, f"{cost.count:,}", *predictions.numbers(cost))
+            for op, cost in predictions.operators(report)
+        ),
+        left=1,
+    )
+    cells = predictions.node_cells(report.nodes)[: predictions.SHOWN]
+    nodes = table(
+        ("node", "operator", *predictions.NUMBERS),
+        ((each[-1], each[-2], *each[:-2]) for each in cells),
+        left=2,
+    )
+    folded_nodes = folded("Costliest nodes", nodes)
+    return "\n\n".join([bullets([predictions.headline(report)]), operators, folded_nodes])

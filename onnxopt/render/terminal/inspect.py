@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from onnxopt.render import rows
+from onnxopt.render import predictions, rows
 from onnxopt.render.terminal.blocks import (
     CARE,
     FAINT,
@@ -44,7 +44,9 @@ def report(result: InspectReport, *, nodes: bool = False) -> RenderableType:
         line(""),
         section("Operators", *_operators(result, whole)),
     ]
-    if nodes:
+    if result.costs:
+        parts += _costs(result, every=nodes)
+    elif nodes:
         every = LongTable(_NODE_COLUMNS, _node_cells(result.nodes, whole), numbers=3)
         parts += [heading("Nodes"), every, line("")]
     elif top := rows.costliest(result.nodes, COSTLIEST):
@@ -100,6 +102,25 @@ def _operators(result: InspectReport, whole: int) -> list[RenderableType]:
     if sum(node.parameters for node in result.nodes) > profile.parameters:
         parts.append(line("parameters with several readers count for each, once in total", FAINT))
     return parts
+
+
+def _costs(result: InspectReport, *, every: bool) -> list[RenderableType]:
+    """Show what operators and nodes are predicted to take, the costliest first."""
+    columns = (*predictions.NUMBERS, "count", "operator")
+    gathered = table(*columns, right=columns[:-1])
+    for op, cost in predictions.operators(result):
+        row(gathered, (*predictions.numbers(cost), f"{cost.count:,}", op))
+    said = line(predictions.headline(result), FAINT)
+    parts = [section("Predicted costs by operator", gathered, said)]
+    header = (*predictions.NUMBERS, "operator", "node")
+    cells = predictions.node_cells(result.nodes)
+    if every:
+        listed = LongTable(header, cells, numbers=len(predictions.NUMBERS))
+        return [*parts, heading("Predicted costs by node"), listed, line("")]
+    made = table(*header, right=predictions.NUMBERS)
+    for each in cells[: predictions.SHOWN]:
+        row(made, each)
+    return [*parts, section("Predicted costs by node", made)]
 
 
 def _top(nodes: Sequence[NodeInfo], whole: int) -> RenderableType:
