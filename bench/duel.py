@@ -13,16 +13,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.processes import Candidate
-from onnxopt.benchmarking.setting import describe_difference
+from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
-from onnxopt.benchmarking.turns import take_turns
 from onnxopt.graph import io
+from onnxopt.report import Setting
 from onnxopt.runtime.engine import open_engine
 from onnxopt.runtime.feeds import make_batch
 
-_PROCESSES = 5
+_SETTING = Setting(threads=1)
+_PRECISION = 0.01
 
 
 def duel(seconds: float, own: str, others: list[str]) -> dict[str, Any]:
@@ -31,14 +33,20 @@ def duel(seconds: float, own: str, others: list[str]) -> dict[str, Any]:
         feed = Path(folder) / "feed.npz"
         save_feed(feed, make_batch(io.load(own), runs=open_engine(own).run))
         sides = [
-            Candidate(key=path, path=path, feed=str(feed), provider="cpu", threads=1)
+            Candidate(key=path, path=path, feed=str(feed), setting=_SETTING)
             for path in (own, *others)
         ]
-        times = take_turns(sides, seconds=seconds, processes=_PROCESSES).times
-    found = {other: estimate(times[other], times[own]) for other in others}
+        block = Block(candidates=sides, samples={path: Samples() for path in (own, *others)})
+        Contest(blocks=[block], precision=_PRECISION, max_time=seconds).run()
+    if own not in block.samples:
+        return dict.fromkeys(others)
+    levels = {path: samples.levels for path, samples in block.samples.items()}
+    found = {other: estimate(levels[other], levels[own]) for other in others if other in levels}
     return {
-        other: asdict(describe_difference(other, own, "cpu", difference)) if difference else None
-        for other, difference in found.items()
+        other: asdict(difference.difference(other, own, _SETTING))
+        if (difference := found.get(other))
+        else None
+        for other in others
     }
 
 

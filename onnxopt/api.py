@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import onnx
 
 from onnxopt import costs as predicting
 from onnxopt import inspection, pipeline, prove
 from onnxopt.config import OptimizeConfig, find_target
 from onnxopt.errors import OnnxOptError
+from onnxopt.given import ModelLike, check_providers, on_disk, same_inputs, samples_of
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
-from onnxopt.graph.signature import spec_of
 from onnxopt.passes import shapes
 from onnxopt.report import (
     BenchmarkReport,
     CompareReport,
+    Copies,
     InspectReport,
     OptimizeReport,
     Profile,
@@ -32,8 +29,6 @@ from onnxopt.runtime.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
-
-ModelLike = str | Path | onnx.ModelProto | ir.Model
 
 
 def optimize(
@@ -75,8 +70,8 @@ def optimize(
     pipeline.check_names((*config.only, *config.skip))
     if verify or measure:
         _require_runtime()
-    with _on_disk(model) as source:
-        path, feeds = _samples(data)
+    with on_disk(model) as source:
+        path, feeds = samples_of(data)
         prover = prove.Prover(
             source,
             config,
@@ -110,9 +105,9 @@ def inspect(
     """
     if fix and not costs:
         raise OnnxOptError("sizes are only for costs", "ask for them with --costs, too")
-    with _on_disk(model) as source:
+    with on_disk(model) as source:
         loaded = io.load(source)
-        _check_providers(providers)
+        check_providers(providers)
         shapes.infer(loaded)
         shapes.forget(loaded, everything=False)
         first = next(iter(providers), "cpu")
@@ -140,11 +135,11 @@ def compare(
 
     start = time.perf_counter()
     _require_runtime()
-    with _on_disk(a) as reference, _on_disk(b) as candidate:
+    with on_disk(a) as reference, on_disk(b) as candidate:
         loaded, other = io.load(reference), io.load(candidate)
-        _same_inputs(loaded, other)
+        same_inputs(loaded, other)
         shapes.infer(loaded)
-        path, feeds = _samples(data)
+        path, feeds = samples_of(data)
         if feeds is None:
             found = Reference.invent(reference, loaded, data=path)
         else:
@@ -162,110 +157,66 @@ def benchmark(
     models: str | Path | Sequence[str | Path],
     *,
     providers: Sequence[str] = ("cpu",),
+    provider_options: Mapping[str, Mapping[str, str]] | None = None,
     batches: Sequence[int | None] = (None,),
     threads: Sequence[int | None] = (None,),
+    callers: Sequence[int] = (1,),
+    rates: Sequence[float | None] = (None,),
+    io: Sequence[Copies] = ("copied",),
     data: str | Path | None = None,
-    seconds: float = 30.0,
-    processes: int = 5,
+    fix: Mapping[str, int] | None = None,
+    precision: float = 0.02,
+    max_time: float = 30.0,
+    timeout: float = 120.0,
+    aa: bool = False,
+    strict: bool = False,
+    profile: bool = False,
+    against: str | Path | Mapping[str, Any] | None = None,
+    against_anyway: bool = False,
+    resume: str | Path | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    watch: Callable[[BenchmarkReport], None] | None = None,
 ) -> BenchmarkReport:
     """Measure models side by side, in fresh sessions that alternate over several processes.
 
-    `seconds` bounds the time for each provider, batch and number of threads.
+    Every combination of providers to `io` is a setting; in each, all models take turns until half
+    of each interval is below `precision` (a share) or `max_time` seconds are over. `against` is an
+    earlier report, or its path, whose rows are compared with; `resume` one that was interrupted,
+    whose samples count. `watch` gets what is known after each process. A model that cannot be
+    measured is a result with `error`. Raises `OnnxOptError` for whatever the caller can mend.
     """
-    from onnxopt.benchmarking import measure as measuring
+    from onnxopt.benchmarking import measure
+    from onnxopt.benchmarking.plan import Plan
 
     _require_runtime()
-    paths = [models] if isinstance(models, (str, Path)) else list(models)
-    for path in paths:
-        io.load(path)
-    _check_providers(providers)
-    return measuring.benchmark(
-        paths,
+    plan = Plan.of(
         providers=providers,
+        provider_options=provider_options or {},
         batches=batches,
         threads=threads,
+        callers=callers,
+        rates=rates,
+        io=io,
         data=data,
-        seconds=seconds,
-        processes=processes,
-        progress=progress,
+        fix=fix or {},
+        precision=precision,
+        max_time=max_time,
+        timeout=timeout,
+        aa=aa,
+        strict=strict,
+        profile=profile,
     )
+    check_providers(plan.providers)
+    return measure.benchmark(
+        models, plan, against=against, anyway=against_anyway, resume=resume,
+        progress=progress, watch=watch,
+    )  # fmt: skip
 
 
 def _require_runtime() -> None:
     from onnxopt.runtime.session import import_onnxruntime
 
     import_onnxruntime()
-
-
-@contextlib.contextmanager
-def _on_disk(model: ModelLike) -> Iterator[Path]:
-    """Give the path of a model; one that is in memory is written to a temporary folder."""
-    if isinstance(model, (str, Path)):
-        yield Path(model)
-        return
-    if not isinstance(model, (onnx.ModelProto, ir.Model)):
-        raise OnnxOptError(
-            f"{type(model).__name__} is no model", "give a path, a ModelProto or an onnx_ir Model"
-        )
-    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
-        path = Path(folder) / "model.onnx"
-        io.save(model if isinstance(model, ir.Model) else io.from_proto(model), path)
-        yield path
-
-
-def _same_inputs(a: ir.Model, b: ir.Model) -> None:
-    """Raise where no feed could suit both models."""
-    mine, theirs = (
-        {v.name: spec_of(v) for v in m.graph.inputs if not v.is_initializer()} for m in (a, b)
-    )
-    for name in (*mine, *theirs):
-        one, two = mine.get(name), theirs.get(name)
-        if one is None or two is None:
-            where = "second" if two is None else "first"
-            raise OnnxOptError(
-                f"the {where} model has no input {name!r}", "compare models with the same inputs"
-            )
-        if one.type != two.type:
-            raise OnnxOptError(
-                f"input {name!r} is {one.type} in one model and {two.type} in the other",
-                "compare models with the same inputs",
-            )
-
-
-def _samples(data: Any) -> tuple[str | Path | None, Sequence[Mapping[str, Any]] | None]:
-    """Tell a path to samples from feeds; one feed alone will do."""
-    if data is None or isinstance(data, (str, Path)):
-        return data, None
-    if isinstance(data, Mapping):
-        return None, [data]
-    try:
-        feeds = list(data)
-    except TypeError:
-        feeds = [None]
-    if not all(isinstance(feed, Mapping) for feed in feeds):
-        raise OnnxOptError(
-            f"{type(data).__name__} is no kind of samples",
-            "give a path, or feeds: dicts of arrays by input name",
-        )
-    return None, feeds
-
-
-def _check_providers(names: Sequence[str]) -> None:
-    """Raise `ProviderError` for an unknown provider, or when none of those asked for is there."""
-    from onnxopt.errors import ProviderError
-    from onnxopt.runtime.providers import find_provider, is_known
-
-    faults = []
-    for name in names:
-        try:
-            find_provider(name)
-        except ProviderError as error:
-            if not is_known(name):
-                raise
-            faults.append(error)
-    if faults and len(faults) == len(names):
-        raise faults[0]
 
 
 def _profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:

@@ -204,8 +204,9 @@ def _held_down(before: Snapshot, after: Snapshot) -> Iterator[Caution]:
 
 
 def _busy(before: Snapshot, after: Snapshot, advice: str) -> Iterator[Caution]:
-    if told := busy_warning(before.cores, before.load):
-        yield Caution(kind="busy", message=told, advice=advice)
+    if before.load is not None and before.load > _BUSY * before.cores:
+        told = f"load {before.load:g} on {before.cores} cores when the benchmark began"
+        yield Caution(kind="busy", message=f"the machine was busy: {told}", advice=advice)
     elapsed = after.at - before.at
     if before.ticks is None or after.ticks is None or elapsed < 1:
         return
@@ -226,8 +227,9 @@ def _busy(before: Snapshot, after: Snapshot, advice: str) -> Iterator[Caution]:
 def _stolen(before: Snapshot, after: Snapshot, advice: str) -> Iterator[Caution]:
     if before.ticks is None or after.ticks is None:
         return
-    share = stolen_share(before.ticks[::2], after.ticks[::2])
-    if told := stolen_warning(share):
+    taken, _, passed = (late - early for early, late in zip(before.ticks, after.ticks, strict=True))
+    if passed > 0 and taken > _STOLEN * passed:
+        told = f"the hypervisor gave {taken / passed:.0%} of the processor's time to others"
         yield Caution(kind="stolen", message=told, advice=advice)
 
 
@@ -246,33 +248,3 @@ def _memory(before: Snapshot, after: Snapshot) -> Iterator[Caution]:
 def _gone(before: float | None, after: float | None) -> float:
     """Return by how much a counter went up; 0 where it is not told."""
     return 0.0 if before is None or after is None else max(0.0, after - before)
-
-
-def busy_warning(cores: int, before: float | None) -> str:
-    """Say so when others were using the processor before the measurement began."""
-    if before is None or before <= _BUSY * cores:
-        return ""
-    return f"the machine was busy: load {before:g} on {cores} cores when the benchmark began"
-
-
-def stolen_share(before: tuple[int, ...] | None, after: tuple[int, ...] | None) -> float:
-    """Return the share of processor time that the hypervisor gave to others in between.
-
-    Takes (stolen, all) ticks.
-    """
-    if before is None or after is None or after[1] <= before[1]:
-        return 0.0
-    return (after[0] - before[0]) / (after[1] - before[1])
-
-
-def stolen_warning(share: float) -> str:
-    """Say so when the hypervisor took more than 2 % of the time."""
-    if share <= _STOLEN:
-        return ""
-    return f"the hypervisor gave {share:.0%} of the processor's time to others"
-
-
-def processor_ticks() -> tuple[int, int] | None:
-    """Return stolen and all processor ticks since the system started; None where none are told."""
-    told = counters.ticks()
-    return (told[0], told[2]) if told else None

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmarking import environment
+from onnxopt.benchmarking.against import check_baseline, compare_with
+from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.feedfile import save_feed
+from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.processes import Candidate
-from onnxopt.benchmarking.setting import Setting, SettingRun, Subject, describe_difference
+from onnxopt.benchmarking.resume import earlier_samples, read
+from onnxopt.benchmarking.rows import Subject
+from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
-from onnxopt.benchmarking.turns import Turns, take_turns
-from onnxopt.errors import ProviderError
-from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
+from onnxopt.benchmarking.table import Progress, Table, Watch
+from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.report import BenchmarkReport, Difference, Setting
 from onnxopt.runtime.engine import open_engine
 from onnxopt.runtime.feeds import make_batch
-from onnxopt.runtime.isa import processor, usable_cores
+from onnxopt.runtime.isa import usable_cores
 from onnxopt.runtime.providers import check_usable
 
-Progress = Callable[[str, float | None], None]
 Feed = Mapping[str, Any]
 PathLike = Path | str
+Report = Path | str | Mapping[str, Any]
 
 _TIMEOUT = 120.0
-_SECONDS_PER_PROCESS = 1.6
-_ENOUGH_PROCESSES = 6
+_SIDES = ("reference", "candidate")
 
 
 class MeasureError(ProviderError):
@@ -45,11 +48,10 @@ def ab(
     feeds: Sequence[Feed] | None = None,
     fix: Mapping[str, int] | None = None,
     data: PathLike | None = None,
-    processes: int | None = None,
     precision: float = 0.01,
     seed: int = 0,
 ) -> Difference:
-    """Tell whether `candidate` is faster than `reference`, in about `seconds`.
+    """Tell whether `candidate` is faster than `reference`, in at most about `seconds`.
 
     Both run on the first of `feeds` or, without, on one that is made for the reference (of sizes
     that people use, those of `fix`, or from `data`). Stops early when half the interval is below
@@ -57,45 +59,28 @@ def ab(
     `ProviderError` when the provider does not work.
     """
     check_usable(provider)
-    many = processes or max(5, min(12, int(seconds / _SECONDS_PER_PROCESS)))
+    setting = Setting(provider=provider, threads=threads or usable_cores())
+    paths = dict(zip(_SIDES, (str(reference), str(candidate)), strict=True))
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
         file = Path(folder) / "feed.npz"
         save_feed(file, feeds[0] if feeds else feed_for(reference, fix=fix, data=data))
-        sides = [
-            Candidate(
-                key=key,
-                path=str(path),
-                feed=str(file),
-                provider=provider,
-                threads=threads or usable_cores(),
-            )
-            for key, path in (("reference", reference), ("candidate", candidate))
-        ]
-        turns = take_turns(
-            sides,
-            seconds=seconds,
-            processes=many,
-            seed=seed,
-            timeout=_TIMEOUT,
-            enough=lambda turns: _is_precise(turns, precision),
+        block = Block(
+            candidates=[
+                Candidate(key=key, path=path, feed=str(file), setting=setting)
+                for key, path in paths.items()
+            ],
+            samples={key: Samples() for key in paths},
         )
-    for side in sides:
-        if side.key in turns.failed:
-            raise MeasureError(
-                f"{side.path} {turns.failed[side.key]}", "leave it out: --no-measure"
-            )
-    found = estimate(turns.times["reference"], turns.times["candidate"])
+        contest = Contest(
+            blocks=[block], precision=precision, max_time=seconds, seed=seed, timeout=_TIMEOUT
+        )
+        contest.run()
+    for key, why in contest.failed.items():
+        raise MeasureError(f"{paths[key]} {why}", "leave it out: --no-measure")
+    found = estimate(*(block.samples[key].levels for key in _SIDES))
     if found is None:
         raise MeasureError("no session could be measured", "give more time")
-    return describe_difference(str(reference), str(candidate), provider, found)
-
-
-def _is_precise(turns: Turns, precision: float) -> bool:
-    reference, candidate = turns.times["reference"], turns.times["candidate"]
-    if len(reference) < _ENOUGH_PROCESSES or turns.failed:
-        return bool(turns.failed)
-    found = estimate(reference, candidate)
-    return found is not None and found.half_width < precision
+    return found.difference(paths["reference"], paths["candidate"], setting)
 
 
 def feed_for(
@@ -108,65 +93,55 @@ def feed_for(
 
 
 def benchmark(
-    models: Sequence[PathLike],
+    models: PathLike | Sequence[PathLike],
+    plan: Plan,
     *,
-    providers: Sequence[str] = ("cpu",),
-    batches: Sequence[int | None] = (None,),
-    threads: Sequence[int | None] = (None,),
-    data: PathLike | None = None,
-    seconds: float = 30.0,
-    processes: int = 5,
-    seed: int = 0,
-    timeout: float = _TIMEOUT,
+    against: Report | None = None,
+    anyway: bool = False,
+    resume: Report | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> BenchmarkReport:
-    """Measure every model on every provider, batch and number of threads.
+    """Measure every model in every setting of `plan`.
 
-    `seconds` is the time for one setting, all its models together. Models whose inputs are the
-    same get the same feed and are compared with the first. A model or provider that fails gives
-    a row with `error`; the rest goes on, and a process that is silent for `timeout` seconds is
-    stopped. Raises `ModelError` for a file that is no model.
+    Models whose inputs are the same get the same feed and are compared with the first. A model or
+    provider that fails gives a row with `error`; the rest goes on. `watch` gets what is known
+    after each process. `resume` is an earlier, interrupted report of the same, whose samples
+    count; `against` one to compare with, `anyway` also where that says little. Raises
+    `ModelError` for a file that is no model.
     """
-    begun = time.perf_counter()
-    found = environment.describe()
-    warning = environment.busy_warning(processor().cores, environment.load())
-    subjects = [_read(index, str(path)) for index, path in enumerate(models)]
-    settings = [
-        Setting(provider=provider, batch=batch, threads=count or usable_cores())
-        for provider in providers
-        for batch in batches
-        for count in threads
-    ]
-    results: list[BenchmarkResult] = []
-    differences: list[Difference] = []
-    for number, setting in enumerate(settings):
-        run = SettingRun(setting, subjects, data, seed, timeout)
-        run.tell = _report_to(progress, setting, number / len(settings), 1 / len(settings))
-        run.measure(seconds, processes)
-        results += [run.row(subject, warning) for subject in subjects]
-        differences += run.differences()
-    return BenchmarkReport(
-        environment=found,
-        results=tuple(results),
-        differences=tuple(differences),
-        seconds=time.perf_counter() - begun,
-    )
+    subjects = _subjects(models, plan)
+    earlier = None if resume is None else earlier_samples(read(resume), subjects, plan)
+    baseline = None if against is None else read(against)
+    if baseline is not None:
+        check_baseline(baseline, plan, anyway=anyway)
+    table = Table(subjects, plan, progress=progress, watch=watch, earlier=earlier)
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        table.measure(Path(folder))
+    report = table.report()
+    if baseline is None:
+        return report
+    name = "the earlier report" if isinstance(against, Mapping) else Path(str(against)).name
+    found = compare_with(report, baseline, name=name, anyway=anyway)
+    return replace(report, against=found, baseline=name)
+
+
+def _subjects(models: PathLike | Sequence[PathLike], plan: Plan) -> list[Subject]:
+    """Read the models, and add the first once more where it is to be compared with itself."""
+    paths = [models] if isinstance(models, (str, Path)) else list(models)
+    if not paths:
+        raise OnnxOptError("there is no model to measure", "give one or more paths")
+    subjects = [_read(index, str(path)) for index, path in enumerate(paths)]
+    if plan.aa:
+        subjects.append(replace(subjects[0], index=len(subjects), control=True))
+    return subjects
 
 
 def _read(index: int, path: str) -> Subject:
     from onnxopt.graph import io
 
-    model = io.load(path)
+    io.load(path)
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Subject(index=index, path=path, sha256=digest, model=model)
-
-
-def _report_to(
-    progress: Progress | None, setting: Setting, start: float, share: float
-) -> Callable[[str, float], None]:
-    def tell(what: str, fraction: float) -> None:
-        if progress is not None:
-            progress(f"{what} on {setting.provider}", start + share * fraction)
-
-    return tell
+    files = tuple(file for file in io.files_of(path) if file != Path(path))
+    return Subject(index=index, path=path, sha256=digest, files=files)

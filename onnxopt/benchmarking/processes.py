@@ -16,18 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import onnxopt
+from onnxopt.report import Setting
+
+WORKER = "onnxopt.benchmarking.worker"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One model as a worker runs it; `key` names it in events, `feed` is a file of `save_feed`."""
+    """One model as a worker runs it, in one setting.
+
+    `key` names it in events, `feed` is a file of `save_feed`. Candidates of one `block` take
+    turns with each other. `runs` is how many steady runs a session has; None lets the worker
+    choose by time.
+    """
 
     key: str
     path: str
     feed: str
-    provider: str
-    threads: int
+    setting: Setting
+    block: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    runs: int | None = None
 
 
 def measure_alone(candidate: Candidate, *, timeout: float) -> Iterator[dict[str, Any]]:
@@ -35,26 +44,33 @@ def measure_alone(candidate: Candidate, *, timeout: float) -> Iterator[dict[str,
 
     A process that crashes, or is silent for `timeout` seconds, ends with a `failed` event.
     """
-    plan = {"alone": True, "candidates": [asdict(candidate)]}
-    return _listen(plan, timeout)
+    return listen(WORKER, {"alone": True, "candidates": [asdict(candidate)]}, timeout)
 
 
 def measure_turns(
-    candidates: Sequence[Candidate], *, seconds: float, seed: int, timeout: float
+    candidates: Sequence[Candidate], *, rounds: int, seconds: float, seed: int, timeout: float
 ) -> Iterator[dict[str, Any]]:
-    """Run models in turns in one fresh process for about `seconds`; yield its events."""
+    """Run models in turns in one fresh process, so many rounds or `seconds`; yield its events."""
     plan = {
         "alone": False,
         "candidates": [asdict(candidate) for candidate in candidates],
+        "rounds": rounds,
         "seconds": seconds,
         "seed": seed,
     }
-    return _listen(plan, timeout)
+    return listen(WORKER, plan, timeout)
 
 
-def _listen(plan: Mapping[str, Any], timeout: float) -> Iterator[dict[str, Any]]:
+def listen(module: str, plan: Mapping[str, Any], timeout: float) -> Iterator[dict[str, Any]]:
+    """Run a module of ours as a program with `plan` as JSON on its standard input; yield events.
+
+    An event is a line of JSON that begins with the key `event`. `begin` tells whom to blame for
+    what follows, `end` ends it; neither is yielded. A process that ends otherwise, or is silent
+    for `timeout` seconds, gives a `failed` event with the `key` of the blamed, `message`, and
+    `fatal`.
+    """
     with tempfile.TemporaryFile("w+") as errors:
-        process = _start(errors)
+        process = _start(module, errors)
         blamed = ""
         try:
             _send(process, plan)
@@ -74,12 +90,12 @@ def _listen(plan: Mapping[str, Any], timeout: float) -> Iterator[dict[str, Any]]
             process.wait()
 
 
-def _start(errors: Any) -> subprocess.Popen[str]:
+def _start(module: str, errors: Any) -> subprocess.Popen[str]:
     """Start a fresh interpreter that finds this very package."""
     parent = str(Path(onnxopt.__file__).resolve().parents[1])
     paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.Popen(
-        [sys.executable, "-m", "onnxopt.benchmarking.worker"],
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -99,7 +115,7 @@ def _send(process: subprocess.Popen[str], plan: Mapping[str, Any]) -> None:
 
 def _events(process: subprocess.Popen[str], timeout: float) -> Iterator[dict[str, Any]]:
     """Yield what the process prints; one `silent` event when nothing comes for `timeout` s."""
-    lines: queue.Queue[str | None] = queue.Queue()
+    lines: queue.Queue[str | None] = queue.Queue(maxsize=100)
 
     def read() -> None:
         assert process.stdout is not None

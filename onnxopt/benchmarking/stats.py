@@ -1,9 +1,10 @@
 """Turns samples into a ratio with an interval, and the interval into a verdict.
 
 Where a session's memory lies is drawn once, when it is made, and decides its speed by 5-10 %; so
-the sample is the fresh session (the median of its steady runs), not the run. Sessions of the two
-models come in pairs, made one right after the other in the same process, and what enters is the
-difference of the logarithms within a pair: drift, and what a process does to both, cancels.
+the sample is the fresh session (its level: the median of its steady runs), not the run. Sessions
+of the two models come in pairs, made one right after the other in the same process, and what
+enters is the difference of the logarithms within a pair: drift, and what a process does to both,
+cancels.
 
 The ratio is the mean over processes of a trimmed mean over pairs. Processes are independent draws
 of everything below them, so the spread of their means holds all components of variance (session,
@@ -11,6 +12,9 @@ process, and what a process does to one model only), and Student's t over proces
 interval of that mixed model where processes have equally many pairs. A bootstrap of both levels
 counts the sessions' part twice: simulated with the components above it raised no alarm in 400
 comparisons of equals, and found about half of what this one finds.
+
+Of m comparisons of one report each gets the level 1 - (1 - α)^(1/m) (Šidák 1967), so that all
+intervals together hold with probability 1 - α and a verdict never contradicts its interval.
 """
 
 from __future__ import annotations
@@ -18,36 +22,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
-from onnxopt.report import Verdict
+from onnxopt.report import Difference, Setting, Verdict
 
 CONFIDENCE = 0.95
 MINIMUM_EFFECT = 0.01
 """A ratio closer to 1 than this is no difference, however narrow its interval."""
 
 _TRIMMED = 0.2
-_NORMAL = 1.95996
-# Student's 97.5 % quantiles for 1, 2, … degrees of freedom; beyond, the last terms of a series.
-_STUDENT = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
 
-Times = Sequence[Sequence[Sequence[int]]]
-"""Nanoseconds by process, session and run."""
+Levels = Sequence[Sequence[float]]
+"""What each session's time is, by process and session: any unit, above zero."""
+Pairs = list[np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """How many times faster the candidate is, with the interval that holds it 95 times of 100."""
+    """How many times faster the candidate is, with an interval of its logarithm's `spread`."""
 
     ratio: float
     low: float
     high: float
     sessions: int
     processes: int
+    comparisons: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -66,78 +68,151 @@ class Estimate:
     @property
     def half_width(self) -> float:
         """Half of the interval, as a share of the ratio."""
-        return math.log(self.high / self.low) / 2
+        return math.log(self.high / self.low) / 2 if self.low > 0 else math.inf
+
+    def difference(
+        self, baseline: str, candidate: str, setting: Setting, *, control: bool = False
+    ) -> Difference:
+        """Return what reports carry."""
+        return Difference(
+            baseline=baseline,
+            candidate=candidate,
+            provider=setting.provider,
+            ratio=self.ratio,
+            low=self.low,
+            high=self.high,
+            verdict=self.verdict,
+            confidence=CONFIDENCE,
+            sessions=self.sessions,
+            processes=self.processes,
+            comparisons=self.comparisons,
+            control=control,
+            setting=setting,
+        )
 
 
-def estimate(baseline: Times, candidate: Times) -> Estimate | None:
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """Variances of the logarithm of what is estimated: between processes, and between sessions.
+
+    Both are those of a pair's difference where two models are compared. `processes` is how many
+    they were estimated from.
+    """
+
+    process: float
+    session: float
+    processes: int
+
+
+def estimate(baseline: Levels, candidate: Levels, *, comparisons: int = 1) -> Estimate | None:
     """Compare two models whose sessions alternated; None where no process has a pair.
 
-    The n-th session of a process on one side is paired with the n-th on the other.
+    The n-th session of a process on one side is paired with the n-th on the other. The interval
+    holds together with those of `comparisons` - 1 others.
     """
-    pairs = [_pairs(one, two) for one, two in zip(baseline, candidate, strict=True)]
-    pairs = [differences for differences in pairs if len(differences)]
-    if not pairs:
+    return _estimate(pairs_of(baseline, candidate), comparisons)
+
+
+def interval(levels: Levels) -> tuple[float, float]:
+    """Return the interval of one model's typical level, in its unit; (0, inf) of one process."""
+    found = _estimate(logs_of(levels), 1)
+    return (found.low, found.high) if found is not None else (math.nan, math.nan)
+
+
+def estimate_apart(baseline: Levels, candidate: Levels, *, comparisons: int = 1) -> Estimate | None:
+    """Compare two models that did not take turns, such as today's and last week's.
+
+    Processes are the independent units on both sides (Welch 1947); what the machine did to all of
+    one side counts as the model's. None where a side has no session.
+    """
+    sides = [np.array([_trimmed_mean(p) for p in logs_of(each)]) for each in (baseline, candidate)]
+    if not all(len(means) for means in sides):
         return None
-    if len(pairs) == 1:  # nothing is known of the spread between processes: pairs stand in
-        pairs = [np.array([difference]) for difference in pairs[0]]
-    means = np.array([_trimmed_mean(differences) for differences in pairs])
-    center, spread = float(np.mean(means)), _spread(means)
+    center = float(np.mean(sides[0]) - np.mean(sides[1]))
+    parts = [
+        float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else math.inf for means in sides
+    ]
+    spread, total = math.inf, sum(parts)
+    if math.isfinite(total):
+        shares = (part**2 / (len(means) - 1) for part, means in zip(parts, sides, strict=True))
+        degrees = total**2 / max(sum(shares), 1e-300)
+        spread = student(degrees, comparisons) * math.sqrt(total)
     return Estimate(
         ratio=math.exp(center),
         low=math.exp(center - spread),
-        high=math.exp(center + spread),
+        high=math.exp(min(center + spread, 700.0)),
+        sessions=sum(map(len, candidate)),
+        processes=min(map(len, sides)),
+        comparisons=comparisons,
+    )
+
+
+def pairs_of(baseline: Levels, candidate: Levels) -> Pairs:
+    """Return log(baseline / candidate) of each pair of sessions, by process with any."""
+    made = [
+        np.log(np.asarray(one[:shared], float)) - np.log(np.asarray(two[:shared], float))
+        for one, two in zip(baseline, candidate, strict=True)
+        if (shared := min(len(one), len(two)))
+    ]
+    return [differences for differences in made if len(differences)]
+
+
+def logs_of(levels: Levels) -> Pairs:
+    """Return the logarithm of each session's level, by process with any."""
+    return [np.log(np.asarray(process, float)) for process in levels if len(process)]
+
+
+def components(pairs: Pairs) -> Components:
+    """Estimate the variance between processes and between the sessions of one (ANOVA, unbalanced).
+
+    Moment estimators of the one-way random model (Searle et al., Variance Components, 1992, §3.6);
+    NaN where there are not two of what is compared.
+    """
+    many = np.array([len(each) for each in pairs], float)
+    within = sum(float(np.sum((each - each.mean()) ** 2)) for each in pairs)
+    inner = float(many.sum() - len(pairs)) if pairs else 0.0
+    session = within / inner if inner > 0 else math.nan
+    if len(pairs) < 2:
+        return Components(process=math.nan, session=session, processes=len(pairs))
+    means = np.array([each.mean() for each in pairs])
+    typical = float(np.mean(1 / many))  # harmonic: what the sessions add to a mean's variance
+    process = float(np.var(means, ddof=1)) - (session if math.isfinite(session) else 0.0) * typical
+    return Components(process=max(0.0, process), session=session, processes=len(pairs))
+
+
+def _estimate(pairs: Pairs, comparisons: int) -> Estimate | None:
+    if not pairs:
+        return None
+    processes = len(pairs)
+    if processes == 1:  # nothing is known of the spread between processes: pairs stand in
+        pairs = [np.array([difference]) for difference in pairs[0]]
+    means = np.array([_trimmed_mean(differences) for differences in pairs])
+    center, spread = float(np.mean(means)), _spread(means, comparisons)
+    return Estimate(
+        ratio=math.exp(center),
+        low=math.exp(center - spread),
+        high=math.exp(center + spread) if spread < 500 else math.inf,
         sessions=sum(len(differences) for differences in pairs),
-        processes=len(baseline),
+        processes=processes,
+        comparisons=comparisons,
     )
 
 
-def _pairs(baseline: Sequence[Sequence[int]], candidate: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return log(baseline / candidate) of the pairs of sessions of one process."""
-    return np.array(
-        [
-            math.log(float(np.median(one)) / float(np.median(two)))
-            for one, two in zip(baseline, candidate, strict=False)
-            if len(one) and len(two)
-        ]
-    )
-
-
-def _trimmed_mean(values: np.ndarray) -> float:
+def _trimmed_mean(values: np.ndarray[Any, Any]) -> float:
     """Average without the largest and the smallest fifth: a burst of noise hits one session."""
     cut = int(len(values) * _TRIMMED)
     return float(np.mean(np.sort(values)[cut : len(values) - cut]))
 
 
-def _spread(means: np.ndarray) -> float:
+def _spread(means: np.ndarray[Any, Any], comparisons: int) -> float:
     """Return half the width of the interval of the mean, on the scale of logarithms."""
     if len(means) == 1:
         return math.inf
-    return student(len(means) - 1) * float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    error = float(np.std(means, ddof=1)) / math.sqrt(len(means))
+    return student(len(means) - 1, comparisons) * error
 
 
-def student(degrees: int) -> float:
-    """Return the 97.5 % quantile of Student's t distribution."""
-    if degrees <= len(_STUDENT):
-        return _STUDENT[degrees - 1]
-    z, n = _NORMAL, degrees
-    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """Latency of one model: the median over sessions, percentiles over all runs, in ms."""
-
-    median_ms: float
-    p90_ms: float
-    p99_ms: float
-
-
-def summarize(times: Times) -> Summary:
-    """Describe the latency of all runs of all sessions; NaN where there is none."""
-    sessions = [session for process in times for session in process if len(session)]
-    if not sessions:
-        return Summary(median_ms=math.nan, p90_ms=math.nan, p99_ms=math.nan)
-    runs = np.concatenate([np.asarray(session, float) for session in sessions]) / 1e6
-    median = float(np.median([np.median(session) for session in sessions])) / 1e6
-    p90, p99 = np.percentile(runs, [90, 99])
-    return Summary(median_ms=median, p90_ms=float(p90), p99_ms=float(p99))
+def student(degrees: float, comparisons: int = 1) -> float:
+    """Return the two-sided quantile of Student's t at `CONFIDENCE`, shared by `comparisons`."""
+    level = CONFIDENCE ** (1 / max(1, comparisons))
+    return float(stdtrit(degrees, (1 + level) / 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from onnxopt.cli import options
+from onnxopt.cli import options, values
 from onnxopt.cli.output import Output
 
 
@@ -14,24 +14,24 @@ from onnxopt.cli.output import Output
 @options.data
 @click.option(
     "--rtol",
-    type=options.FiniteFloat(min=0),
+    type=values.FiniteFloat(min=0),
     metavar="R",
     help="Allowed difference relative to each element of A.",
 )
 @click.option(
     "--atol",
-    type=options.FiniteFloat(min=0),
+    type=values.FiniteFloat(min=0),
     metavar="T",
     help="Allowed difference beside --rtol, in the output's own unit. Default of both: the noise "
     "that A shows against itself.",
 )
 @click.option(
     "--min-sqnr",
-    type=options.FiniteFloat(),
+    type=values.FiniteFloat(),
     metavar="DB",
     help="Least signal to noise ratio of every output, in dB; for quantized models.",
 )
-@options.output()
+@options.output("markdown")
 @click.option("-v", "--verbose", is_flag=True, help="Show every output.")
 def command(
     reference: str,

@@ -19,7 +19,7 @@ from onnxopt.cli.output import Output
 )
 @options.fix
 @click.option("--nodes", is_flag=True, help="List every node, not only the ten most costly.")
-@options.output()
+@options.output("markdown")
 def command(
     model: str,
     *,

@@ -38,7 +38,7 @@ from onnxopt.cli.progress import ProgressLine
     help="Do not measure the speed of the result; go by what is known to pay on the target.",
 )
 @click.option("--check", is_flag=True, help="Check that the model is valid after each step.")
-@options.output()
+@options.output("markdown")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show every step, and why rules almost fired but did not."
 )

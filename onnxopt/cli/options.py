@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from onnxopt.cli.output import Output
-from onnxopt.config import TARGETS, find_target, parse_fix
+from onnxopt.config import TARGETS, find_target, parse_fix, parse_provider_options
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class FiniteFloat(click.FloatRange):
-    """A number in a range; NaN, which no range keeps out, and infinity are none."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number", param, ctx)
-        return number
 
 
 def _read_fix(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, int]:
@@ -101,40 +88,50 @@ providers = click.option(
 )
 
 
-def output(*, markdown: bool = True) -> Decorator:
-    """Add --json, --markdown and --quiet, handed to the command as one `Output`."""
+def _read_provider_options(
+    ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, dict[str, str]]:
+    del ctx, param
+    return parse_provider_options(texts)
+
+
+provider_options = click.option(
+    "--provider-option",
+    "provider_options",
+    multiple=True,
+    metavar="PROVIDER.KEY=VALUE",
+    callback=_read_provider_options,
+    help="An option of onnxruntime's for one provider (tensorrt.trt_fp16_enable=1). May be "
+    "repeated.",
+)
+
+_FORMATS = {
+    "json": "Write the report as JSON; - is standard output, with nothing else on it.",
+    "markdown": "Write the report as Markdown, for a pull request; - as above.",
+    "html": "Write the report as one page with pictures; - as above.",
+    "csv": "Write one line for each row of the table; - as above.",
+}
+
+
+def output(*formats: str) -> Decorator:
+    """Add --json, an option for each of the other formats, and --quiet, handed over as `Output`."""
+    wanted = ("json", *formats)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def command(
-            *args: Any,
-            json_to: str | None,
-            markdown_to: str | None = None,
-            quiet: bool,
-            **rest: Any,
-        ) -> Any:
-            where = Output(json=json_to, markdown=markdown_to, quiet=quiet)
+        def command(*args: Any, quiet: bool, **rest: Any) -> Any:
+            places = {name: rest.pop(f"{name}_to") for name in wanted}
+            where = Output(
+                places={name: place for name, place in places.items() if place is not None},
+                quiet=quiet,
+            )
             return function(*args, output=where, **rest)
 
         added = [
-            click.option(
-                "--json",
-                "json_to",
-                metavar="FILE",
-                help="Write the report as JSON; - is standard output, with nothing else on it.",
-            ),
-            click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+            click.option(f"--{name}", f"{name}_to", metavar="FILE", help=_FORMATS[name])
+            for name in wanted
         ]
-        if markdown:
-            added.insert(
-                1,
-                click.option(
-                    "--markdown",
-                    "markdown_to",
-                    metavar="FILE",
-                    help="Write the report as Markdown, for a pull request; - as above.",
-                ),
-            )
+        added.append(click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."))
         for option in reversed(added):
             command = option(command)
         return command

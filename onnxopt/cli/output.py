@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,46 +20,61 @@ UNBROKEN = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What --json, --markdown and --quiet asked for."""
+    """What --json and its like, and --quiet, asked for: `places` is format to file."""
 
-    json: str | None = None
-    markdown: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
     quiet: bool = False
 
     @property
     def screen(self) -> bool:
         """Tell whether standard output belongs to the person, not to a program."""
-        return not self.quiet and "-" not in (self.json, self.markdown)
+        return not self.quiet and "-" not in self.places.values()
 
     def check(self, *models: str) -> None:
         """Refuse, before any work, what could not be written or would replace a model."""
-        if self.json is not None and self.json == self.markdown:
-            raise OnnxOptError(
-                f"--json and --markdown both go to {self.json}", "give one of them another place"
-            )
-        for path in (self.json, self.markdown):
-            if path is not None and path != "-":
+        seen: dict[str, str] = {}
+        for name, path in self.places.items():
+            if path in seen:
+                raise OnnxOptError(
+                    f"--{seen[path]} and --{name} both go to {path}", "give one another place"
+                )
+            seen[path] = name
+            if path != "-":
                 _check_file(Path(path), models)
 
     def emit(
         self,
-        data: Callable[[], dict[str, Any]],
+        data: Callable[[], Any],
         *,
         screen: Callable[[], RenderableType],
-        markdown: Callable[[], str] | None = None,
+        **texts: Callable[[], str],
     ) -> None:
-        """Write the files that were asked for, then show the report where nothing forbids it."""
-        if self.json is not None:
-            from onnxopt.render import files, json
+        """Write the files that were asked for, then show the report where nothing forbids it.
 
-            files.write(json.text(data()), self.json)
-        if self.markdown is not None and markdown is not None:
-            from onnxopt.render import files
-
-            files.write(markdown(), self.markdown)
+        `data` gives the report for JSON, `texts` the text for every other format.
+        """
+        self.write(data, **texts)
         if self.screen:
             # Long tables leave their long lines to the terminal.
             console().print(screen(), crop=False)
+
+    def write(self, data: Callable[[], Any], **texts: Callable[[], str]) -> None:
+        """Write the files that were asked for, each whole or not at all."""
+        if not self.places:
+            return
+        from onnxopt.render import files, json
+
+        if "json" in self.places:
+            files.write(json.chunks(data()), self.places["json"])
+        for name, text in texts.items():
+            if name in self.places:
+                files.write(text(), self.places[name])
+
+    def only(self, *formats: str) -> Output:
+        """Return what writes these formats alone."""
+        return replace(
+            self, places={name: self.places[name] for name in formats if name in self.places}
+        )
 
     def end(self, failure: str, *, shown: bool = True) -> int:
         """Return the exit status; a failure that the screen has not `shown` is said in a line."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SECONDS_BEFORE_SHOWN = 2.0
 # Drawing costs time of the processor that is being measured: twice a second is enough.
@@ -28,6 +32,7 @@ class ProgressLine:
         self._bar: Any = None
         self._task: Any = None
         self._closed = False
+        self._above: RenderableType | None = None
         self._began = 0.0
         self._timer = threading.Timer(SECONDS_BEFORE_SHOWN, self._show)
         self._timer.daemon = True
@@ -56,17 +61,32 @@ class ProgressLine:
             if self._bar is not None:
                 self._draw()
 
+    def show(self, above: RenderableType) -> None:
+        """Draw `above` over the bar, from now on."""
+        self._above = above
+
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        owner = self
+
+        class Bar(Progress):
+            """A bar below what `show` was given."""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                if owner._above is not None:
+                    yield owner._above
+                yield from super().get_renderables()
+
         with self._lock:
             if self._closed:
                 return
-            self._bar = Progress(
+            self._bar = Bar(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
                 refresh_per_second=DRAWN_PER_SECOND,
@@ -74,7 +94,7 @@ class ProgressLine:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self._task = self._bar.add_task(self._text, total=None)
+            self._task = self._bar.add_task(self._text, total=None, left="")
             self._bar.tasks[0].start_time = self._began
             self._draw()
             self._bar.start()
@@ -82,5 +102,16 @@ class ProgressLine:
     def _draw(self) -> None:
         total = None if self._fraction is None else 1.0
         self._bar.update(
-            self._task, description=self._text, total=total, completed=self._fraction or 0.0
+            self._task,
+            description=self._text,
+            total=total,
+            completed=self._fraction or 0.0,
+            left=self._left(),
         )
+
+    def _left(self) -> str:
+        """Say how much longer it takes if it goes on as it did; nothing before a tenth is done."""
+        if self._fraction is None or not 0.1 <= self._fraction < 1:
+            return ""
+        spent = time.monotonic() - self._began
+        return f"{spent * (1 / self._fraction - 1):.0f} s left"

@@ -9,7 +9,7 @@ from onnxopt.cli.output import Output
 
 
 @click.command("providers")
-@options.output(markdown=False)
+@options.output()
 @click.option("-v", "--verbose", is_flag=True, help="Show versions, libraries and devices.")
 def command(*, output: Output, verbose: bool) -> int:
     """Show what this machine can run models on.

@@ -12,7 +12,7 @@ from onnxopt.cli.output import Output
 
 
 @click.command("rules")
-@options.output(markdown=False)
+@options.output()
 def command(*, output: Output) -> int:
     """List every pass and rule that optimize has.
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxopt.errors import OnnxOptError
-from onnxopt.runtime.providers import find_provider, short_name
+from onnxopt.runtime.providers import find_provider, known_as, short_name
 from onnxopt.runtime.session import import_onnxruntime
 from onnxopt.text import plural
 
@@ -55,7 +55,7 @@ def explain(asked: str, assignments: Sequence[Assignment], log: str = "") -> str
     `asked` is our name of a provider or onnxruntime's, `assignments` are (node, operator,
     onnxruntime's name of the provider that took it), `log` is what `log_of` returns.
     """
-    wanted = short_name(asked) if asked.endswith("ExecutionProvider") else asked.lower()
+    wanted = known_as(asked)
     elsewhere = [each for each in assignments if short_name(each[2]) != wanted]
     if not elsewhere:
         return ""

@@ -82,12 +82,16 @@ def check_options(
                     f"provider {provider!r} has no option {name!r}",
                     near_matches(name, known, otherwise=nothing or _listed(provider)),
                 )
-    graphs = _GRAPHS.get(provider, "")
-    if given.get(graphs, "0").lower() in {"1", "true"} and "copied" in io:
+    if captures_graphs(provider, given) and "copied" in io:
         raise ProviderError(
-            f"{provider}.{graphs} needs inputs and outputs that stay where they are",
+            f"{provider}.{_GRAPHS[provider]} needs inputs and outputs that stay where they are",
             "measure with --io bound, or leave the option out",
         )
+
+
+def captures_graphs(provider: str, given: Mapping[str, str]) -> bool:
+    """Tell whether options ask for a CUDA graph: the launches of one run, to be played again."""
+    return given.get(_GRAPHS.get(provider, ""), "0").lower() in {"1", "true"}
 
 
 def _listed(provider: str) -> str:

@@ -120,6 +120,11 @@ def find_provider(name: str) -> Provider:
     return provider
 
 
+def known_as(name: str) -> str:
+    """Return our name of a provider that may be called by onnxruntime's."""
+    return short_name(name) if name.endswith("ExecutionProvider") else name.lower()
+
+
 def short_name(ort_name: str) -> str:
     """Return our name of a provider that onnxruntime calls `ort_name`: `cpu`, `tensorrt`."""
     known = (each.name for each in PROVIDERS.values() if each.ort_name == ort_name)

@@ -5,21 +5,24 @@ import json
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking import measure, setting
-from onnxopt.benchmarking.measure import MeasureError, ab, benchmark
-from onnxopt.benchmarking.turns import Turns
+from onnxopt.benchmarking import measure, table
+from onnxopt.benchmarking.measure import MeasureError, ab
+from onnxopt.benchmarking.plan import Plan
 from onnxopt.errors import ModelError, ProviderError
+
+
+def benchmark(models, *, progress=None, watch=None, resume=None, **options):
+    plan = Plan.of(**{"threads": (1,), "max_time": 0, **options})
+    return measure.benchmark(models, plan, progress=progress, watch=watch, resume=resume)
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch):
-    monkeypatch.setattr(setting, "_ALONE", 1)
+    monkeypatch.setattr(table, "TIMES", 1)
 
 
 def test_a_table_has_a_row_for_each_model_and_setting(save):
-    report = benchmark(
-        [save("a.onnx"), save("b.onnx")], batches=(None, 3), threads=(1,), seconds=0, processes=2
-    )
+    report = benchmark([save("a.onnx"), save("b.onnx")], batches=(None, 3))
     assert report
     assert [(row.batch, row.threads) for row in report.results] == [(None, 1)] * 2 + [(3, 1)] * 2
     for row in report.results:
@@ -36,7 +39,7 @@ def test_a_table_has_a_row_for_each_model_and_setting(save):
 
 
 def test_a_report_is_plain_json_without_a_host_name(save):
-    report = benchmark([save("a.onnx")], seconds=0, processes=1)
+    report = benchmark([save("a.onnx")])
     text = json.dumps(report.to_dict())
     assert json.loads(text)["schema"] == "onnxopt.benchmark/1"
     assert report.environment["usable_cores"] >= 1
@@ -45,20 +48,20 @@ def test_a_report_is_plain_json_without_a_host_name(save):
 
 def test_the_same_file_twice_is_two_rows_and_a_comparison(save):
     path = save("a.onnx")
-    report = benchmark([path, path], seconds=0, processes=2)
+    report = benchmark([path, path])
     assert len(report.results) == 2
     assert len(report.differences) == 1
 
 
 def test_models_with_other_inputs_are_measured_but_not_compared(save):
-    report = benchmark([save("a.onnx"), save("z.onnx", input_name="z")], seconds=0, processes=1)
+    report = benchmark([save("a.onnx"), save("z.onnx", input_name="z")])
     assert [row.error for row in report.results] == [None, None]
     assert report.differences == ()
     assert "not compared" in str(report.results[1].warnings[0])
 
 
 def test_a_provider_that_is_not_there_is_a_row_that_says_so(save):
-    report = benchmark([save("a.onnx")], providers=("cpu", "nonsense"), seconds=0, processes=1)
+    report = benchmark([save("a.onnx")], providers=("cpu", "nonsense"))
     assert not report
     assert [row.error is None for row in report.results] == [True, False]
     assert "nonsense" in report.results[1].error
@@ -67,31 +70,29 @@ def test_a_provider_that_is_not_there_is_a_row_that_says_so(save):
 def test_a_model_that_fails_is_a_row_that_says_so(save, monkeypatch):
     """The model's file goes bad after it was read: the processes cannot load it."""
     good, bad = save("good.onnx"), save("bad.onnx")
-    real = setting.save_feed
+    real = table.feeds_for
 
-    def spoil(path, feed):
+    def spoil(*arguments, **named):
         bad.write_bytes(b"\x08\x08\xff")
-        real(path, feed)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(setting, "save_feed", spoil)
-    report = benchmark([good, bad], seconds=0, processes=1)
+    monkeypatch.setattr(table, "feeds_for", spoil)
+    report = benchmark([good, bad])
     assert report.results[0].error is None
     assert report.results[0].median_ms > 0
-    assert "cannot load" in report.results[1].error
+    assert "bad.onnx" in report.results[1].error
     assert report.differences == ()
 
 
 def test_a_file_that_is_no_model_is_an_error(tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(ModelError):
-        benchmark([tmp_path / "text.onnx"], seconds=0)
+        benchmark([tmp_path / "text.onnx"])
 
 
 def test_samples_of_the_user_are_fed_and_joined_to_a_batch(save, tmp_path):
     np.savez(tmp_path / "samples.npz", x=np.ones((5, 8), np.float32))
-    report = benchmark(
-        [save("a.onnx")], batches=(1, 4, 9), data=tmp_path / "samples.npz", seconds=0, processes=1
-    )
+    report = benchmark([save("a.onnx")], batches=(1, 4, 9), data=tmp_path / "samples.npz")
     assert [row.feeds.get("x") for row in report.results] == [
         "float32[1,8]",
         "float32[4,8]",
@@ -105,35 +106,22 @@ def test_progress_goes_from_nothing_to_everything(save):
     benchmark(
         [save("a.onnx")],
         batches=(1, 2),
-        seconds=0,
-        processes=2,
         progress=lambda what, fraction: seen.append((what, fraction)),
     )
     fractions = [fraction for _, fraction in seen]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert seen[0][0] == "loading on cpu"
+    assert seen[0][0] == "making inputs"
 
 
 def test_two_models_are_compared_on_a_feed_of_ones_own_or_of_the_callers(save):
     one, two = save("a.onnx"), save("b.onnx", hidden=64)
     found = ab(one, two, seconds=0, threads=1)
     assert (found.baseline, found.candidate) == (str(one), str(two))
-    assert found.processes == 3
+    assert found.processes == 2
     assert found.low <= found.ratio <= found.high
     feed = {"x": np.ones((2, 8), np.float32)}
-    assert ab(one, two, seconds=0, processes=2, feeds=[feed]).sessions == 4
-
-
-def test_six_processes_with_a_narrow_interval_are_enough():
-    steady = [[[100]]] * 6
-    turns = Turns(times={"reference": steady, "candidate": steady})
-    assert measure._is_precise(turns, 0.01)
-    turns = Turns(times={"reference": steady[:5], "candidate": steady[:5]})
-    assert not measure._is_precise(turns, 0.01)
-    unsteady = [[[100 + 9 * number]] for number in range(6)]
-    turns = Turns(times={"reference": steady, "candidate": unsteady})
-    assert not measure._is_precise(turns, 0.01)
+    assert ab(one, two, seconds=0, feeds=[feed]).sessions == 4
 
 
 def test_what_cannot_be_measured_is_an_error(save, tmp_path):
@@ -142,11 +130,3 @@ def test_what_cannot_be_measured_is_an_error(save, tmp_path):
         ab(save("a.onnx"), tmp_path / "broken.onnx", seconds=0)
     with pytest.raises(ProviderError, match="nonsense"):
         ab(save("a.onnx"), save("b.onnx"), provider="nonsense", seconds=0)
-
-
-def test_nodes_that_ran_elsewhere_are_told_of():
-    assert setting._fallback("cpu", {"CPUExecutionProvider": 9}) == ""
-    some = setting._fallback("cpu", {"CPUExecutionProvider": 3, "OtherExecutionProvider": 6})
-    assert some == "cpu took 3 of 9 nodes: the others ran on OtherExecutionProvider"
-    none = setting._fallback("cpu", {"OtherExecutionProvider": 6})
-    assert none == "cpu took no node: all 6 ran on OtherExecutionProvider"

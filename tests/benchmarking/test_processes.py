@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from onnxopt.benchmarking import processes
+from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.processes import Candidate, measure_alone, measure_turns
-from onnxopt.benchmarking.turns import take_turns
+from onnxopt.benchmarking.samples import Samples
+from onnxopt.report import Setting
 
 
 @pytest.fixture
@@ -20,14 +22,15 @@ def candidate(tmp_path):
     save_feed(feed, {"x": np.ones((1, 8), np.float32)})
 
     def make(path, key="a"):
-        return Candidate(key=key, path=str(path), feed=str(feed), provider="cpu", threads=1)
+        return Candidate(key=key, path=str(path), feed=str(feed), setting=Setting())
 
     return make
 
 
 def test_a_process_with_one_model_tells_of_loading_and_memory(save, candidate):
-    (event,) = measure_alone(candidate(save("a.onnx")), timeout=60)
-    assert event["placement"] == {"CPUExecutionProvider": 2}
+    ready, event = measure_alone(candidate(save("a.onnx")), timeout=60)
+    assert ready == {"event": "ready"}
+    assert [taker for _, _, taker in event["assignments"]] == ["CPUExecutionProvider"] * 2
     assert event["load_ns"] > 0
     assert event["first_ns"] > 0
     assert 10e6 < event["peak_rss_bytes"] < 1e9
@@ -35,10 +38,10 @@ def test_a_process_with_one_model_tells_of_loading_and_memory(save, candidate):
 
 def test_models_take_turns_there_and_back(save, candidate):
     pair = [candidate(save("a.onnx"), "a"), candidate(save("b.onnx"), "b")]
-    events = list(measure_turns(pair, seconds=0, seed=1, timeout=60))
-    keys = [event["key"] for event in events]
+    events = list(measure_turns(pair, rounds=1, seconds=0, seed=1, timeout=60))
+    keys = [event["key"] for event in events[1:]]
     assert keys in (["a", "b", "b", "a"], ["b", "a", "a", "b"])
-    assert all(3 <= len(event["times_ns"]) <= 30 for event in events)
+    assert all(3 <= len(event["times_ns"]) <= 30 for event in events[1:])
 
 
 def test_nothing_but_onnxruntime_and_numpy_is_loaded():
@@ -52,32 +55,26 @@ def test_nothing_but_onnxruntime_and_numpy_is_loaded():
 def test_a_model_that_does_not_load_leaves_the_others_alone(tmp_path, save, candidate):
     (tmp_path / "broken.onnx").write_bytes(b"\x08\x08\xff")
     pair = [candidate(save("a.onnx"), "good"), candidate(tmp_path / "broken.onnx", "bad")]
-    turns = take_turns(pair, seconds=0, processes=2)
-    assert list(turns.failed) == ["bad"]
-    assert "cannot load" in turns.failed["bad"]
-    assert [len(process) for process in turns.times["good"]] == [2, 2]
-    assert turns.times["bad"] == [[], []]
-
-
-def test_enough_is_enough(save, candidate):
-    turns = take_turns(
-        [candidate(save("a.onnx"))], seconds=0, processes=3, enough=lambda turns: True
-    )
-    assert len(turns.times["a"]) == 1
+    block = Block(candidates=pair, samples={"good": Samples(), "bad": Samples()})
+    contest = Contest(blocks=[block], precision=0.01, max_time=0)
+    contest.run()
+    assert list(contest.failed) == ["bad"]
+    assert "cannot load" in contest.failed["bad"]
+    assert [len(process) for process in block.samples["good"].levels] == [2, 2]
 
 
 def test_a_model_that_hangs_is_stopped(tmp_path, candidate):
     pipe = tmp_path / "pipe.onnx"
     os.mkfifo(pipe)
-    (event,) = measure_turns([candidate(pipe)], seconds=0, seed=0, timeout=1.5)
+    _, event = measure_turns([candidate(pipe)], rounds=1, seconds=0, seed=0, timeout=1.5)
     assert event["event"] == "failed"
     assert event["key"] == "a"
     assert "no answer for 2 s" in event["message"]
 
 
 def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
-    (event,) = measure_turns(
-        [candidate(save("a.onnx", input_name="z"))], seconds=0, seed=0, timeout=60
+    _, event = measure_turns(
+        [candidate(save("a.onnx", input_name="z"))], rounds=1, seconds=0, seed=0, timeout=60
     )
     assert event["event"] == "failed"
     assert "onnxruntime stopped" in event["message"]
@@ -94,7 +91,7 @@ def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
 def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
     begun = 'print(\'{"event": "begin", "key": "a"}\', flush=True); '
 
-    def start(errors):
+    def start(module, errors):
         return subprocess.Popen(
             [sys.executable, "-c", begun + code],
             stdin=subprocess.PIPE,
@@ -104,7 +101,7 @@ def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
         )
 
     monkeypatch.setattr(processes, "_start", start)
-    (event,) = measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)
+    (event,) = measure_turns([candidate(save("a.onnx"))], rounds=1, seconds=0, seed=0, timeout=60)
     assert event["key"] == "a"
     assert told in event["message"]
 
@@ -112,7 +109,7 @@ def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
 def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
     code = 'print("hello"); print(\'{"event": "end"}\')'
 
-    def start(errors):
+    def start(module, errors):
         return subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -122,4 +119,7 @@ def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
         )
 
     monkeypatch.setattr(processes, "_start", start)
-    assert list(measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)) == []
+    assert (
+        list(measure_turns([candidate(save("a.onnx"))], rounds=1, seconds=0, seed=0, timeout=60))
+        == []
+    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking.stats import estimate, student, summarize
+from onnxopt.benchmarking.stats import estimate, student
 
 
 def _simulate(rng, *, processes=8, sessions=8, faster=1.0, burst=0.0):
@@ -18,8 +18,8 @@ def _simulate(rng, *, processes=8, sessions=8, faster=1.0, burst=0.0):
             level += rng.exponential(0.5, sessions) * (rng.random(sessions) < burst)
             runs = 1e7 * np.exp(level[:, None] + rng.normal(0, 0.02, (sessions, 5)))
             times.append(runs)
-        baseline.append(times[0].astype(int).tolist())
-        candidate.append((times[1] / faster).astype(int).tolist())
+        baseline.append(np.median(times[0], axis=1).tolist())
+        candidate.append((np.median(times[1], axis=1) / faster).tolist())
     return baseline, candidate
 
 
@@ -46,49 +46,40 @@ def test_a_tenth_is_found_in_nearly_all_comparisons():
 
 
 def test_a_ratio_above_one_means_that_the_candidate_is_faster():
-    found = estimate([[[200, 200]]] * 5, [[[100, 100]]] * 5)
+    found = estimate([[200]] * 5, [[100]] * 5)
     assert found.ratio == pytest.approx(2)
     assert found.verdict == "faster"
     assert (found.sessions, found.processes) == (5, 5)
 
 
 def test_less_than_one_per_cent_is_no_difference():
-    found = estimate([[[1005]]] * 6, [[[1000]]] * 6)
+    found = estimate([[1005]] * 6, [[1000]] * 6)
     assert found.low > 1
     assert found.verdict == "no difference"
 
 
 def test_one_process_says_nothing():
-    found = estimate([[[200], [201], [202], [200]]], [[[100], [101], [102], [100]]])
+    found = estimate([[200, 201, 202, 200]], [[100, 101, 102, 100]])
     assert found.ratio == pytest.approx(2, rel=0.01)
     assert found.verdict == "no difference"
 
 
 def test_processes_without_a_pair_are_left_out():
     assert estimate([[]], [[]]) is None
-    assert estimate([[[1]], [[2]]], [[], []]) is None
-    found = estimate([[[2]], [[2], [2]], []], [[[1]], [[1]], [[1]]])
+    assert estimate([[1], [2]], [[], []]) is None
+    found = estimate([[2], [2, 2], []], [[1], [1], [1]])
     assert found.sessions == 2
     assert found.ratio == pytest.approx(2)
 
 
 def test_a_burst_in_one_session_of_five_is_cut_off():
-    quiet = [[[100]] * 5 for _ in range(4)]
-    burst = [[[100]] * 4 + [[900]] for _ in range(4)]
+    quiet = [[100] * 5 for _ in range(4)]
+    burst = [[100] * 4 + [900] for _ in range(4)]
     assert estimate(quiet, burst).ratio == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    ("degrees", "value"), [(1, 12.706), (4, 2.776), (20, 2.086), (30, 2.0423), (120, 1.9799)]
+    ("degrees", "value"), [(1, 12.7062), (4, 2.77645), (20, 2.08596), (30, 2.04227), (120, 1.97993)]
 )
 def test_students_quantiles(degrees, value):
     assert student(degrees) == pytest.approx(value, rel=1e-4)
-
-
-def test_a_summary_is_of_sessions_and_of_runs():
-    times = [[[1_000_000] * 9 + [50_000_000]], [[2_000_000], [3_000_000]]]
-    found = summarize(times)
-    assert found.median_ms == 2
-    assert found.p90_ms == pytest.approx(3.0, rel=0.1)
-    assert found.p99_ms > 40
-    assert np.isnan(summarize([[]]).median_ms)

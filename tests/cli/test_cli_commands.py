@@ -157,17 +157,25 @@ def test_compare_hands_tolerances_on(onnxopt_, api):
 
 
 def test_benchmark_hands_every_option_on(onnxopt_, api):
-    options = "--provider cuda --batch 1 --batch 8 --threads 2 --seconds 3 --processes 2"
+    options = (
+        "--provider cuda --batch 1,8 --threads 2 --threads 4,2 --callers 1,3 --rate 5.5 --io bound"
+        " --provider-option cuda.device_id=1 --fix n=3 --precision 1.5% --max-time 2m --timeout 9"
+        " --aa --strict --profile --against old.json --against-anyway"
+    )
     onnxopt_("benchmark", "a.onnx", "b.onnx", *options.split())
     onnxopt_("benchmark", "a.onnx")
     verb, args, given = api.calls[0]
     assert callable(given.pop("progress"))
+    assert callable(given.pop("watch"))
     assert (verb, args) == ("benchmark", (["a.onnx", "b.onnx"],))
     assert given == {
-        "providers": ("cuda",), "batches": (1, 8), "threads": (2,), "data": None,
-        "seconds": 3.0, "processes": 2,
+        "providers": ("cuda",), "batches": (1, 8), "threads": (2, 4), "callers": (1, 3),
+        "rates": (5.5,), "io": ("bound",), "provider_options": {"cuda": {"device_id": "1"}},
+        "fix": {"n": 3}, "precision": 0.015, "max_time": 120.0, "timeout": 9.0, "aa": True,
+        "strict": True, "profile": True, "against": "old.json", "against_anyway": True,
+        "resume": None,
     }  # fmt: skip
-    assert api.calls[1][2]["batches"] == api.calls[1][2]["threads"] == (None,)
+    assert not {"batches", "threads", "rates", "data"} & set(api.calls[1][2])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""What a benchmark is asked to do, checked before anything is measured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnxopt.errors import OnnxOptError
+from onnxopt.report import Copies, Setting, plain
+from onnxopt.runtime.isa import usable_cores
+from onnxopt.runtime.presets import captures_graphs, check_options
+from onnxopt.runtime.providers import known_as
+
+_COPIES: tuple[Copies, ...] = ("copied", "bound")
+_MOST_SETTINGS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The options of `benchmark`; every combination of providers to io is a setting.
+
+    `precision` is half the width of the interval that is wanted, as a share; `max_time` are the
+    seconds for each setting, all its models together, and `timeout` those after which a process
+    that says nothing is stopped. `provider_options` is by provider. With `aa` the first model is
+    compared with itself as well. With `strict` a node that runs elsewhere than was asked is an
+    error.
+    """
+
+    providers: tuple[str, ...] = ("cpu",)
+    batches: tuple[int | None, ...] = (None,)
+    threads: tuple[int | None, ...] = (None,)
+    callers: tuple[int, ...] = (1,)
+    rates: tuple[float | None, ...] = (None,)
+    io: tuple[Copies, ...] = ("copied",)
+    provider_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data: str | None = None
+    fix: Mapping[str, int] = field(default_factory=dict)
+    precision: float = 0.02
+    max_time: float = 30.0
+    timeout: float = 120.0
+    seed: int = 0
+    aa: bool = False
+    strict: bool = False
+    profile: bool = False
+
+    @classmethod
+    def of(cls, **options: Any) -> Plan:
+        """Return a plan of options as callers give them: any sequences, onnxruntime's names."""
+        several = ("batches", "threads", "callers", "rates", "io")
+        options.update({name: tuple(options[name]) for name in several if name in options})
+        if "providers" in options:
+            options["providers"] = tuple(map(known_as, options["providers"]))
+        given = options.get("provider_options", {})
+        options["provider_options"] = {known_as(name): dict(some) for name, some in given.items()}
+        if options.get("data") is not None:
+            options["data"] = str(options["data"])
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        _all("a batch", self.batches, at_least=1)
+        _all("a number of threads", self.threads, at_least=1)
+        _all("a number of callers", self.callers, at_least=1)
+        for rate in self.rates:
+            if rate is not None and not (rate > 0 and math.isfinite(rate)):
+                raise OnnxOptError(f"a rate of {rate} is none", "give requests a second: --rate 50")
+        for io in self.io:
+            if io not in _COPIES:
+                raise OnnxOptError(f"inputs and outputs cannot be {io!r}", "say copied or bound")
+        if not 0 < self.precision < 1:
+            raise OnnxOptError(
+                f"a precision of {self.precision:.0%} cannot be had", "give 0.5% to 50%"
+            )
+        if not (self.max_time >= 0 and self.timeout > 0):
+            raise OnnxOptError("a time is below zero", "give seconds")
+        if len(self.settings()) > _MOST_SETTINGS:
+            raise OnnxOptError(
+                f"{len(self.settings())} settings are too many", "sweep fewer at a time"
+            )
+        for provider in self.providers:
+            given = self.provider_options.get(provider, {})
+            check_options(provider, given, io=self.io)
+            if max(self.callers) > 1 and captures_graphs(provider, given):
+                raise OnnxOptError(
+                    f"a graph that {provider} captured has one caller", "leave out --callers"
+                )
+        unasked = set(self.provider_options) - set(self.providers)
+        if unasked:
+            raise OnnxOptError(
+                f"options are given for {min(unasked)}, which is not measured",
+                f"add --provider {min(unasked)}",
+            )
+
+    def settings(self) -> list[Setting]:
+        """Return all combinations, each once, in the order that was asked for."""
+        combinations: Iterable[tuple[Any, ...]] = itertools.product(
+            self.providers,
+            self.batches,
+            (count or usable_cores() for count in self.threads),
+            self.callers,
+            self.rates,
+            self.io,
+        )
+        names = ("provider", "batch", "threads", "callers", "rate", "io")
+        made = (Setting(**dict(zip(names, values, strict=True))) for values in combinations)
+        return list(dict.fromkeys(made))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the options as they stand in a report."""
+        found: dict[str, Any] = plain(self)
+        return found
+
+
+def _all(what: str, values: Iterable[int | None], *, at_least: int) -> None:
+    for value in values:
+        if value is not None and value < at_least:
+            raise OnnxOptError(f"{what} of {value} is none", f"give {at_least} or more")

@@ -1,0 +1,88 @@
+"""Goes on with a benchmark that was interrupted: its samples count if nothing has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxopt.benchmarking import environment
+from onnxopt.benchmarking.plan import Plan
+from onnxopt.benchmarking.rows import Subject
+from onnxopt.benchmarking.samples import Samples, restored
+from onnxopt.errors import OnnxOptError
+from onnxopt.report import Setting
+
+SCHEMA = "onnxopt.benchmark/1"
+_MACHINE = ("processor", "architecture", "usable_cores", "system")
+_SOFTWARE = ("onnxruntime", "onnxruntime-gpu", "python", "numpy")
+_DEVICE = ("gpu", "gpu_driver", "cuda", "cudnn", "tensorrt")
+_MAY_CHANGE = {"precision", "max_time", "timeout", "profile", "strict"}
+_MADE = "it is made with: onnxopt benchmark MODEL --json FILE"
+_HINT = "leave out --resume to begin anew"
+
+Key = tuple[str, bool, Setting]
+
+
+def earlier_samples(
+    report: Mapping[str, Any], subjects: Sequence[Subject], plan: Plan
+) -> dict[Key, Samples]:
+    """Return the samples of an earlier report by (sha256, control, setting).
+
+    Raises `OnnxOptError` where another model, option or machine makes them another measurement:
+    only how precise and how long may change.
+    """
+    found = {name: value for name, value in plan.to_dict().items() if name not in _MAY_CHANGE}
+    for name, value in found.items():
+        if (report.get("plan") or {}).get(name) != value:
+            raise OnnxOptError(
+                f"the report to resume was made with another {name.replace('_', ' ')}", _HINT
+            )
+    different = machine_differences(report, environment.snapshot(plan.providers).described)
+    if different:
+        raise OnnxOptError(f"the report to resume was made with another {different[0]}", _HINT)
+    known = {subject.sha256 for subject in subjects}
+    made: dict[Key, Samples] = {}
+    for row in report["results"]:
+        if row["sha256"] not in known:
+            raise OnnxOptError(f"{row['model']} has changed since it was measured", _HINT)
+        if row["processes"]:
+            setting = setting_of(row)
+            samples = restored(row["processes"], per_request=setting.metric == "throughput")
+            made[row["sha256"], row["control"], setting] = samples
+    return made
+
+
+def read(report: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report of `benchmark` from its file; raise `OnnxOptError` for anything else."""
+    if isinstance(report, Mapping):
+        found: Any = report
+        name = "the report"
+    else:
+        name = str(report)
+        try:
+            found = json.loads(Path(report).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise OnnxOptError(f"cannot read {name}: {error.strerror}", _MADE) from error
+        except ValueError as error:
+            raise OnnxOptError(f"{name} is no JSON", _MADE) from error
+    if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
+        raise OnnxOptError(f"{name} is no report of onnxopt benchmark", _MADE)
+    return dict(found)
+
+
+def setting_of(row: Mapping[str, Any]) -> Setting:
+    """Return the setting of a row of a report that was read from JSON."""
+    return Setting(**{name: row[name] for name in vars(Setting()) if name in row})
+
+
+def machine_differences(report: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name what differs between the machine and software of a report and those of today."""
+    then = report.get("environment") or {}
+    names = (*_MACHINE, *_SOFTWARE, *_DEVICE)
+    return [
+        f"{name.replace('_', ' ')} ({then.get(name)}, now {now.get(name)})"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]

@@ -1,0 +1,110 @@
+"""Keeps every sample of one model in one setting on disk, and what is concluded from in memory.
+
+Ten million runs take 80 MB of a temporary file that nobody else sees, and of memory what their
+sessions take: a few numbers each.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, overload
+
+import numpy as np
+
+from onnxopt.benchmarking.tails import Histogram
+
+_WIDTH = 8
+# Runs by which the variance inside a session is judged; more tell nothing new.
+_JUDGED = 1000
+
+
+class Samples(Sequence[Mapping[str, Any]]):
+    """The runs of one model in one setting, by process and session.
+
+    As a sequence it is `BenchmarkResult.processes`: an item is read from disk when it is asked
+    for. `levels` are what statistics are made of: the median run of each session in ns, or, where
+    callers compete, the time of a request on average.
+    """
+
+    def __init__(self, *, per_request: bool = False) -> None:
+        self.levels: list[list[float]] = []
+        self.histograms: list[Histogram] = []
+        self.walls: list[list[tuple[int, int]]] = []
+        self.runs = 0
+        self._per_request = per_request
+        self._file = tempfile.TemporaryFile(prefix="onnxopt-")  # noqa: SIM115 - closed with self
+        self._starts: list[array[int]] = []
+        self._spread, self._spreads = 0.0, 0
+
+    def begin_process(self) -> None:
+        """Let the sessions that follow belong to another process."""
+        self.levels.append([])
+        self.walls.append([])
+        self.histograms.append(Histogram())
+        self._starts.append(array("q", [self.runs]))
+
+    def add(self, times_ns: Sequence[int], wall_ns: int | None = None) -> None:
+        """Keep a session: its runs and, where callers competed, how long they took together."""
+        if not times_ns:
+            return
+        runs = np.asarray(times_ns, np.int64)
+        self._file.seek(0, 2)
+        self._file.write(runs.tobytes())
+        self.runs += len(runs)
+        self._starts[-1].append(self.runs)
+        self.histograms[-1].add(runs)
+        self.walls[-1].append((wall_ns or 0, len(runs)))
+        per_request = self._per_request and wall_ns
+        self.levels[-1].append(wall_ns / len(runs) if per_request and wall_ns else median(times_ns))
+        if len(runs) > 2:
+            self._spread += float(np.var(np.log(np.maximum(runs[:_JUDGED], 1)), ddof=1))
+            self._spreads += 1
+
+    @property
+    def variance_within(self) -> float:
+        """Variance of the logarithm of a run inside its session, on average; NaN if unknown."""
+        return self._spread / self._spreads if self._spreads else float("nan")
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return sum(map(len, self.levels))
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return {"sessions": list(self._sessions(index))}
+
+    def _sessions(self, process: int) -> Iterator[dict[str, Any]]:
+        starts = self._starts[process]
+        self._file.flush()
+        for number, (wall_ns, _) in enumerate(self.walls[process]):
+            first, end = starts[number], starts[number + 1]
+            self._file.seek(first * _WIDTH)
+            raw = self._file.read((end - first) * _WIDTH)
+            session: dict[str, Any] = {"times_ns": np.frombuffer(raw, np.int64).tolist()}
+            if wall_ns:
+                session["wall_ns"] = wall_ns
+            yield session
+
+
+def restored(processes: Iterable[Mapping[str, Any]], *, per_request: bool = False) -> Samples:
+    """Return samples that were written into a report."""
+    samples = Samples(per_request=per_request)
+    for process in processes:
+        samples.begin_process()
+        for session in process["sessions"]:
+            samples.add(session["times_ns"], session.get("wall_ns"))
+    return samples

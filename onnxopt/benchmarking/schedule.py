@@ -1,0 +1,75 @@
+"""Decides how many runs, sessions and processes a measurement is made of.
+
+A nested experiment has the least variance for its time when each level is repeated so often that
+n² = (cost of the level above / cost of this one) · (variance of this one / variance above)
+(Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013, §5). Costs and variances
+are those that were measured so far. Processes follow until the interval is as narrow as wanted:
+its width, and never the verdict, decides when to stop, because a test that is repeated until it
+finds something finds something.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from onnxopt.benchmarking.stats import Components, student
+
+FEWEST_RUNS, MOST_RUNS = 3, 100
+FEWEST_PROCESSES = 8
+"""Fewer do not tell how wide the interval is, nor how many are wanted."""
+_MOST_ROUNDS = 8
+_PILOT_PROCESSES = 3
+_AIM = 8  # processes should fit into the time, whatever else is best
+# The variance of a median of n runs, as a share of one run's over n (normal distribution).
+_OF_MEDIAN = math.pi / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Seconds that a process takes to start, a session to load and warm, and one run."""
+
+    process: float
+    session: float
+    run: float
+
+
+def rounds(found: Components | None, costs: Costs, sides: int, runs: int, seconds: float) -> int:
+    """Return how often each of `sides` models gets two sessions (ABBA) in the next process.
+
+    `seconds` is all the time there is.
+    """
+    turn = 2 * sides * (costs.session + runs * costs.run)
+    most = min(_MOST_ROUNDS, max(1, int((seconds / _AIM - costs.process) / max(turn, 1e-9))))
+    if found is None or found.processes < _PILOT_PROCESSES or not math.isfinite(found.session):
+        return 1
+    if found.process <= 0:
+        return most
+    pairs = math.sqrt(costs.process / (turn / 2) * found.session / found.process)
+    return max(1, min(most, round(pairs / 2)))
+
+
+def runs_of(within: float, between: float, costs: Costs) -> int | None:
+    """Return how many runs a session should have; None where nothing is known yet.
+
+    `within` is the variance of the logarithm of a run inside a session, `between` that between
+    sessions, the part of the runs left out.
+    """
+    if not (math.isfinite(within) and math.isfinite(between)) or costs.run <= 0:
+        return None
+    if between <= 0:
+        return MOST_RUNS
+    best = math.sqrt(costs.session / costs.run * _OF_MEDIAN * within / between)
+    return int(max(FEWEST_RUNS, min(MOST_RUNS, math.ceil(best))))
+
+
+def processes_wanted(found: Components, sessions: float, precision: float, comparisons: int) -> int:
+    """Predict how many processes with so many `sessions` make half the interval `precision`."""
+    variance = found.process + (found.session if math.isfinite(found.session) else 0.0) / sessions
+    wanted = FEWEST_PROCESSES
+    while wanted < 10_000:
+        half = student(wanted - 1, comparisons) * math.sqrt(variance / wanted)
+        if half <= math.log1p(precision):
+            break
+        wanted = max(wanted + 1, int(wanted * 1.05))
+    return wanted

@@ -1,0 +1,71 @@
+"""Kinds of option values: lists of numbers, per cents, durations."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import click
+
+_UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class FiniteFloat(click.FloatRange):
+    """A number in a range; NaN, which no range keeps out, and infinity are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
+class Percent(FiniteFloat):
+    """A share that is written in per cent, with the sign or without: `3%` is 0.03."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip().removesuffix("%").strip()
+        return super().convert(text, param, ctx) / 100
+
+
+class Seconds(FiniteFloat):
+    """A duration: `30`, `30s`, `2m`, `500ms`."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = re.fullmatch(r"\s*([\d.]+)\s*(\w*)\s*", str(value))
+        if found is None or found[2] not in _UNITS:
+            self.fail(f"{value!r} is no duration such as 30, 90s or 2m", param, ctx)
+        return super().convert(found[1], param, ctx) * _UNITS[found[2]]
+
+
+class Several(click.ParamType[tuple[Any, ...]]):
+    """One value or several with commas between: `1,2,4`; the option may be repeated too."""
+
+    def __init__(self, kind: click.ParamType[Any]) -> None:
+        self.kind = kind
+        self.name = kind.name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        parts = [part.strip() for part in str(value).split(",")]
+        return tuple(self.kind.convert(part, param, ctx) for part in parts)
+
+
+def joined(
+    ctx: click.Context, param: click.Parameter, values: tuple[tuple[Any, ...], ...]
+) -> tuple[Any, ...]:
+    """Join what a repeated option of `Several` gave, each once."""
+    del ctx, param
+    return tuple(dict.fromkeys(part for value in values for part in value))

@@ -1,0 +1,87 @@
+"""Takes what callers of the Python API give: models on disk or in memory, samples, providers."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.graph import io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.signature import spec_of
+
+ModelLike = str | Path | onnx.ModelProto | ir.Model
+
+
+@contextlib.contextmanager
+def on_disk(model: ModelLike) -> Iterator[Path]:
+    """Give the path of a model; one that is in memory is written to a temporary folder."""
+    if isinstance(model, (str, Path)):
+        yield Path(model)
+        return
+    if not isinstance(model, (onnx.ModelProto, ir.Model)):
+        raise OnnxOptError(
+            f"{type(model).__name__} is no model", "give a path, a ModelProto or an onnx_ir Model"
+        )
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        path = Path(folder) / "model.onnx"
+        io.save(model if isinstance(model, ir.Model) else io.from_proto(model), path)
+        yield path
+
+
+def same_inputs(a: ir.Model, b: ir.Model) -> None:
+    """Raise where no feed could suit both models."""
+    mine, theirs = (
+        {v.name: spec_of(v) for v in m.graph.inputs if not v.is_initializer()} for m in (a, b)
+    )
+    for name in (*mine, *theirs):
+        one, two = mine.get(name), theirs.get(name)
+        if one is None or two is None:
+            where = "second" if two is None else "first"
+            raise OnnxOptError(
+                f"the {where} model has no input {name!r}", "compare models with the same inputs"
+            )
+        if one.type != two.type:
+            raise OnnxOptError(
+                f"input {name!r} is {one.type} in one model and {two.type} in the other",
+                "compare models with the same inputs",
+            )
+
+
+def samples_of(data: Any) -> tuple[str | Path | None, Sequence[Mapping[str, Any]] | None]:
+    """Tell a path to samples from feeds; one feed alone will do."""
+    if data is None or isinstance(data, (str, Path)):
+        return data, None
+    if isinstance(data, Mapping):
+        return None, [data]
+    try:
+        feeds = list(data)
+    except TypeError:
+        feeds = [None]
+    if not all(isinstance(feed, Mapping) for feed in feeds):
+        raise OnnxOptError(
+            f"{type(data).__name__} is no kind of samples",
+            "give a path, or feeds: dicts of arrays by input name",
+        )
+    return None, feeds
+
+
+def check_providers(names: Sequence[str]) -> None:
+    """Raise `ProviderError` for an unknown provider, or when none of those asked for is there."""
+    from onnxopt.runtime.providers import find_provider, is_known
+
+    faults = []
+    for name in names:
+        try:
+            find_provider(name)
+        except ProviderError as error:
+            if not is_known(name):
+                raise
+            faults.append(error)
+    if faults and len(faults) == len(names):
+        raise faults[0]
