@@ -114,6 +114,18 @@ def cautions(report: BenchmarkReport) -> list[Cautioned]:
     return [*whole, *(Cautioned(several(who), each) for each, who in about.items())]
 
 
+def failures(report: BenchmarkReport) -> list[str]:
+    """List why rows could not be measured, each reason once."""
+    names = model_names(report)
+    about: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.error is not None:
+            about.setdefault(result.error, []).append(
+                f"{label(names, result)} on {rows.setting(result)}"
+            )
+    return [f"{several(who)}: {error}" for error, who in about.items()]
+
+
 def row_name(
     names: Mapping[str, str], result: BenchmarkResult, results: Sequence[BenchmarkResult]
 ) -> str:
@@ -144,8 +156,16 @@ def best(report: BenchmarkReport, each: Best) -> str:
         if each.metric == "latency"
         else f"highest throughput {per_second(each.value)} per second"
     )
-    tied = f" (no worse for certain: {'; '.join(where[1:])})" if each.tied else ""
+    tied = f" (tied with {'; '.join(where[1:])})" if each.tied else ""
     return f"{name}: {what} on {where[0]}{tied}"
+
+
+def hot(report: BenchmarkReport, spots: Hotspots) -> str:
+    """Say whose time it is that hot spots tell, by what executed it."""
+    alike = [row for row in report.results if row.model == spots.model and row.error is None]
+    executed = {row.setting: row for row in alike}
+    where = rows.setting(executed.get(spots.setting, spots.setting))
+    return f"{model_names(report)[spots.model]} on {where}"
 
 
 def per_second(number: float) -> str:

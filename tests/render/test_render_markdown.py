@@ -3,6 +3,7 @@ import itertools
 import re
 
 from onnxopt.render import markdown
+from onnxopt.report import Caution
 
 
 def tables(text):
@@ -87,4 +88,18 @@ def test_benchmark_calls_a_row_by_what_executed_it(swept):
 
 
 def test_benchmark_tells_what_failed(benchmarked):
-    assert "| broken.onnx | cuda, 4 threads | failed |" in markdown.benchmark(benchmarked)
+    text = markdown.benchmark(benchmarked)
+    assert "| broken.onnx | cuda, 4 threads | failed |" in text
+    assert "- ❌ broken.onnx on cuda, 4 threads: no CUDA device" in text
+    more = [dataclasses.replace(benchmarked.results[2], batch=size) for size in range(5)]
+    text = markdown.benchmark(dataclasses.replace(benchmarked, results=tuple(more)))
+    assert "- ❌ broken.onnx on cuda, batch 0, 4 threads and 4 other rows: no CUDA" in text
+
+
+def test_benchmark_folds_many_warnings_away_but_those_about_the_whole(swept):
+    many = tuple(Caution(kind="unsteady", message=f"differ by {n} %") for n in range(9))
+    row = dataclasses.replace(swept.results[0], warnings=many)
+    text = markdown.benchmark(dataclasses.replace(swept, results=(row,)))
+    assert "<details><summary>9 warnings about rows</summary>" in text
+    assert text.index("load 3.1 on 4 cores") < text.index("9 warnings") < text.index("differ by 8")
+    assert "<summary>Where the time goes: main/model.onnx on cpu, batch 1" in text

@@ -186,7 +186,7 @@ def test_benchmark_calls_a_row_by_what_executed_it(swept):
 def test_benchmark_ends_with_cautions_and_verdicts(swept):
     lines = screen(benchmark.report(swept), width=400).splitlines()
     text = "\n".join(line.rstrip() for line in lines)
-    assert "(no worse for certain: cuda, batch 16, 4 threads)" in text
+    assert "(tied with cuda, batch 16, 4 threads)" in text
     assert "warning: load 3.1 on 4 cores; stop the others" in text
     both = "main/model.onnx on cpu, batch 1, 4 threads; pr/model.onnx on cpu, batch 1, 4 threads"
     assert f"warning: {both}: the hypervisor gave 7 % to others; use a quieter machine" in text

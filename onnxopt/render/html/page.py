@@ -14,7 +14,7 @@ from onnxopt.render.html.plots import Plot, Plotter
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
 from onnxopt.text import human_bytes, human_seconds, plural
 
-_MANY_VERDICTS, _MANY_SETTINGS = 8, 4
+_MANY_VERDICTS, _MANY_CAUTIONS, _MANY_SETTINGS, _MANY_HOTSPOTS = 8, 6, 4, 2
 _STYLES = {"faster": "good", "slower": "bad", "no difference": "same"}
 
 
@@ -43,14 +43,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
-    """A row of the table of results."""
+    """A row of the table of results: numbers, or why there are none."""
 
     model: str
-    ran: str
-    style: str
-    cells: Sequence[Cell]
-    error: str
-    cautions: Sequence[str]
+    ran: str = ""
+    style: str = ""
+    cells: Sequence[Cell] = ()
+    error: str = ""
+    cautions: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,9 @@ def view(report: BenchmarkReport) -> dict[str, Any]:
         "many_verdicts": _MANY_VERDICTS,
         "together": timings.together((*report.differences, *report.against)),
         "baseline": report.baseline or "an earlier report",
-        "failed": [
-            f"{timings.label(plotter.names, each)} on {rows.setting(each)}: {each.error}"
-            for each in report.results
-            if each.error is not None
-        ],
+        "failed": timings.failures(report),
         "cautions": timings.cautions(report),
+        "many_cautions": _MANY_CAUTIONS,
         "best": [timings.best(report, each) for each in report.best],
         "columns": _titles(report, plotter.names, columns),
         "groups": groups,
@@ -94,6 +91,7 @@ def view(report: BenchmarkReport) -> dict[str, Any]:
         "panels": [group for group in groups if group.plots],
         "overview": plotter.overview(),
         "many_settings": _MANY_SETTINGS,
+        "many_hotspots": _MANY_HOTSPOTS,
         "hotspots": [work.lay_out(plotter, each) for each in report.hotspots],
         "environment": timings.flat(report.environment),
         "plan": {name: _asked(value) for name, value in report.plan.items()},
@@ -212,9 +210,21 @@ def _groups(
     for title, results in grouped.items():
         ran = {timings.ran(each) for each in results if each.error is None}
         alike = ran.pop() if len(ran) == 1 else ""
-        made = [_row(report, plotter, each, columns, alike) for each in results]
+        made = [
+            _row(report, plotter, each, columns, alike) for each in results if each.error is None
+        ]
+        made += _failed_rows(plotter, results)
         found.append(Group(title=title, ran=alike, rows=made, plots=plotter.setting(results)))
     return found
+
+
+def _failed_rows(plotter: Plotter, results: Sequence[BenchmarkResult]) -> list[TableRow]:
+    """Say why models could not be run in this setting, each reason once."""
+    alike: dict[str, list[str]] = {}
+    for each in results:
+        if each.error is not None:
+            alike.setdefault(each.error, []).append(plotter.label(each))
+    return [TableRow(model=", ".join(who), error=error) for error, who in alike.items()]
 
 
 def _row(
@@ -238,10 +248,9 @@ def _row(
     first, *others = (write(result) for write in columns.values())
     return TableRow(
         model=plotter.label(result),
-        ran="" if result.error is not None or told else timings.ran(result),
+        ran="" if told else timings.ran(result),
         style=_STYLES[difference.verdict] if difference else "",
         cells=[first, *([_versus(difference)] if report.differences else []), *others],
-        error=result.error or "",
         cautions=[str(each) for each in result.warnings],
     )
 

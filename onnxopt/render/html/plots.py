@@ -21,7 +21,7 @@ from onnxopt.report import BenchmarkReport, BenchmarkResult, Hotspots
 
 MOST_DOTS = 4000
 """In the whole page; beyond, processes become boxes."""
-_DOTS, _PROCESSES, _SERIES, _LABELS, _NUMBERED = 800, 40, 8, 9, 10
+_DOTS, _PROCESSES, _SERIES, _LABELS, _NUMBERED = 800, 40, 8, 9, 6
 Rows = Mapping[SeriesName, Sequence[BenchmarkResult]]
 _PERCENTILES = (("median_ms", "p50"), ("p90_ms", "p90"), ("p99_ms", "p99"), ("p999_ms", "p99.9"))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 
 from onnxopt.render import rows, timings
 from onnxopt.render.markdown.blocks import bullets, escape, folded, join, table, warnings
+from onnxopt.render.markdown.hotspots import hotspots
+from onnxopt.render.words import printable
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
 from onnxopt.text import human_seconds
 
+_WARNINGS = 6
 _MARKS = {"faster": "🟢", "slower": "🔴", "no difference": "⚪"}
 
 
@@ -22,11 +26,15 @@ def benchmark(report: BenchmarkReport) -> str:
         f"Against {against}:" if against else "",
         _differences(report, report.against),
         timings.together((*report.differences, *report.against)),
-        _failed(report),
-        warnings(str(each) for each in timings.cautions(report)),
+        bullets(f"❌ {text}" for text in timings.failures(report)),
+        *_warnings(report),
         _latencies(report),
         escape(timings.unit(report.results)) if report.results else "",
         bullets(timings.best(report, each) for each in report.best),
+        *(
+            folded(_summary(f"Where the time goes: {timings.hot(report, each)}"), hotspots(each))
+            for each in report.hotspots
+        ),
         _environment(report),
     ]
     return join(parts)
@@ -41,13 +49,19 @@ def _differences(report: BenchmarkReport, differences: Sequence[Difference]) -> 
     )
 
 
-def _failed(report: BenchmarkReport) -> str:
-    names = timings.model_names(report)
-    return bullets(
-        f"❌ {timings.label(names, each)} on {rows.setting(each)}: {each.error}"
-        for each in report.results
-        if each.error is not None
-    )
+def _warnings(report: BenchmarkReport) -> list[str]:
+    """Write what is about the whole, and what is about rows folded away where that is much."""
+    told = timings.cautions(report)
+    whole = [str(each) for each in told if not each.who]
+    some = [str(each) for each in told if each.who]
+    if len(some) <= _WARNINGS:
+        return [warnings([*whole, *some])]
+    return [warnings(whole), folded(f"{len(some)} warnings about rows", warnings(some))]
+
+
+def _summary(text: str) -> str:
+    """Write a title for the heading of a fold, which is HTML."""
+    return html.escape(printable(text))
 
 
 def _latencies(report: BenchmarkReport) -> str:
@@ -70,7 +84,7 @@ def _latencies(report: BenchmarkReport) -> str:
     def cells(each: BenchmarkResult) -> Sequence[str]:
         start = (timings.label(names, each), rows.setting(each))
         if each.error is not None:
-            return (*start, "failed", *[""] * (len(shown) - 1), each.error)
+            return (*start, "failed", *[""] * len(shown))
         return (*start, *(write(each) for write in shown.values()), timings.ran(each))
 
     if not report.results:

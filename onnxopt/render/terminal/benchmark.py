@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 
 from onnxopt.render import rows, timings
-from onnxopt.render.terminal.blocks import BAD, CARE, FAINT, GOOD, line, row, section, table
+from onnxopt.render.terminal.blocks import (
+    BAD,
+    CARE,
+    FAINT,
+    GOOD,
+    heading,
+    line,
+    row,
+    section,
+    table,
+)
+from onnxopt.render.terminal.hotspots import hotspots
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
 from onnxopt.text import human_bytes, human_seconds
 
@@ -21,6 +32,12 @@ def report(result: BenchmarkReport, *, verbose: bool = False) -> RenderableType:
     for title, group in _by_setting(result.results).items():
         told = [] if group[0].error is not None else _told(group, names, verbose=verbose)
         parts.append(section(title, _latencies(group, names), *told))
+    for each in result.hotspots:
+        parts += [
+            heading(f"Where the time goes: {timings.hot(result, each)}"),
+            hotspots(each),
+            line(""),
+        ]
     parts += [line(timings.best(result, each)) for each in result.best]
     parts += [line(f"warning: {each}", CARE) for each in timings.cautions(result)]
     if result.against:
