@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -23,6 +24,7 @@ from onnxopt.benchmarking.stats import Components, Pairs, components, estimate, 
 from onnxopt.benchmarking.stats import interval as interval_of
 
 _START_SECONDS = 0.4  # to start Python and import what measures: a guess until it is measured
+_RECENT = 50  # sessions by which costs are judged
 _FEWEST_AT_ANY_COST = 2  # below two processes nothing is known of their spread
 
 
@@ -37,7 +39,7 @@ class Block:
     samples: dict[str, Samples]
     spent: float = 0.0
     closed: bool = False
-    costs: list[tuple[float, float]] = field(default_factory=list)
+    costs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     overloaded: dict[str, int] = field(default_factory=dict)
     wanted: int | None = None
 
@@ -204,12 +206,11 @@ def _keep(event: Mapping[str, Any], block: Block) -> None:
     block.overloaded[key] = block.overloaded.get(key, 0) + bool(event.get("overloaded"))
 
 
-def _typical(costs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def _typical(costs: Collection[tuple[float, float]]) -> tuple[float, float]:
     """Return the seconds that a session takes to load and warm, and a run; 0 where unknown."""
-    recent = costs[-50:]
-    if not recent:
+    if not costs:
         return 0.0, 0.0
-    return median([each[0] for each in recent]), median([each[1] for each in recent])
+    return median(each[0] for each in costs), median(each[1] for each in costs)
 
 
 def _or_zero(value: float) -> float:

@@ -95,7 +95,8 @@ def _start(module: str, errors: Any) -> subprocess.Popen[str]:
     parent = str(Path(onnxopt.__file__).resolve().parents[1])
     paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", module],
+        # -P: a json.py in the caller's folder is none of ours.
+        [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -165,8 +165,7 @@ def _numbers(samples: Samples, setting: Setting) -> _Numbers:
         value, under, over = tails[0.5]
         found.median_ms, found.intervals["median_ms"] = value / 1e6, (under / 1e6, over / 1e6)
     if setting.rate is not None:
-        walls = [wall for process in samples.walls for wall in process]
-        found.throughput = size * sum(n for _, n in walls) / sum(wall for wall, _ in walls)
+        found.throughput = size * samples.runs / max(1, sum(map(sum, samples.walls)))
     else:
         found.throughput = size / level
         found.intervals["throughput"] = _around(size / level, size / high, size / low)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -24,15 +23,16 @@ _JUDGED = 1000
 class Samples(Sequence[Mapping[str, Any]]):
     """The runs of one model in one setting, by process and session.
 
-    As a sequence it is `BenchmarkResult.processes`: an item is read from disk when it is asked
+    As a sequence it is `BenchmarkResult.processes`: a session is read from disk when it is asked
     for. `levels` are what statistics are made of: the median run of each session in ns, or, where
-    callers compete, the time of a request on average.
+    callers compete, the time of a request on average. `walls` are the ns that the runs of each
+    session took together where that was told, else nothing.
     """
 
     def __init__(self, *, per_request: bool = False) -> None:
-        self.levels: list[list[float]] = []
+        self.levels: list[array[float]] = []
+        self.walls: list[array[int]] = []
         self.histograms: list[Histogram] = []
-        self.walls: list[list[tuple[int, int]]] = []
         self.runs = 0
         self._per_request = per_request
         self._file = tempfile.TemporaryFile(prefix="onnxopt-")  # noqa: SIM115 - closed with self
@@ -41,8 +41,8 @@ class Samples(Sequence[Mapping[str, Any]]):
 
     def begin_process(self) -> None:
         """Let the sessions that follow belong to another process."""
-        self.levels.append([])
-        self.walls.append([])
+        self.levels.append(array("d"))
+        self.walls.append(array("q"))
         self.histograms.append(Histogram())
         self._starts.append(array("q", [self.runs]))
 
@@ -56,9 +56,10 @@ class Samples(Sequence[Mapping[str, Any]]):
         self.runs += len(runs)
         self._starts[-1].append(self.runs)
         self.histograms[-1].add(runs)
-        self.walls[-1].append((wall_ns or 0, len(runs)))
-        per_request = self._per_request and wall_ns
-        self.levels[-1].append(wall_ns / len(runs) if per_request and wall_ns else median(times_ns))
+        if wall_ns:
+            self.walls[-1].append(wall_ns)
+        shared = wall_ns if self._per_request else None
+        self.levels[-1].append(shared / len(runs) if shared else float(np.median(runs)))
         if len(runs) > 2:
             self._spread += float(np.var(np.log(np.maximum(runs[:_JUDGED], 1)), ddof=1))
             self._spreads += 1
@@ -83,21 +84,36 @@ class Samples(Sequence[Mapping[str, Any]]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return {"sessions": list(self._sessions(index))}
+        return {"sessions": _Sessions(self, range(len(self))[index])}
 
-    def _sessions(self, process: int) -> Iterator[dict[str, Any]]:
-        starts = self._starts[process]
-        self._file.flush()
-        for number, (wall_ns, _) in enumerate(self.walls[process]):
-            first, end = starts[number], starts[number + 1]
-            self._file.seek(first * _WIDTH)
-            raw = self._file.read((end - first) * _WIDTH)
-            session: dict[str, Any] = {"times_ns": np.frombuffer(raw, np.int64).tolist()}
-            if wall_ns:
-                session["wall_ns"] = wall_ns
-            yield session
+    def session(self, process: int, number: int) -> dict[str, Any]:
+        """Read one session back, as it stands in a report."""
+        first, end = self._starts[process][number : number + 2]
+        self._file.seek(first * _WIDTH)
+        raw = self._file.read((end - first) * _WIDTH)
+        found: dict[str, Any] = {"times_ns": np.frombuffer(raw, np.int64).tolist()}
+        if self.walls[process]:
+            found["wall_ns"] = self.walls[process][number]
+        return found
+
+
+class _Sessions(Sequence[Mapping[str, Any]]):
+    """The sessions of one process, each read when it is asked for."""
+
+    def __init__(self, samples: Samples, process: int) -> None:
+        self._samples, self._process = samples, process
+
+    def __len__(self) -> int:
+        return len(self._samples.levels[self._process])
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return self._samples.session(self._process, range(len(self))[index])
 
 
 def restored(processes: Iterable[Mapping[str, Any]], *, per_request: bool = False) -> Samples:
