@@ -1,17 +1,21 @@
 import dataclasses
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
+import click
 import matplotlib as mpl
 import pytest
 
+from onnxopt.cli.benchmark import command as benchmark
 from onnxopt.errors import OnnxOptError
 from onnxopt.render import html
+from onnxopt.render.command import command
 from onnxopt.report import Setting
 
 MOST_BYTES = 1_500_000
@@ -268,3 +272,12 @@ def test_asking_for_the_renderer_loads_neither_library():
     code = "import sys, onnxopt.render.html; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib", "jinja2", "numpy"} & set(ran.stdout.split())
+
+
+def test_every_option_of_the_command_line_is_one(swept):
+    plan = swept.plan | {"strict": True, "data": "feeds.npz", "max_time": 1.5}
+    words = " ".join(command(dataclasses.replace(swept, plan=plan)))
+    parsed = benchmark.make_parser(click.Context(benchmark)).parse_args(shlex.split(words)[2:])[0]
+    assert parsed["models"][:2] == ("main/model.onnx", "pr/model.onnx")
+    assert parsed["max_time"] == "1.5s"
+    assert parsed["against"] == "old/base.json"
