@@ -218,7 +218,10 @@ def best_of(results: Sequence[BenchmarkResult]) -> tuple[Best, ...]:
             and math.isfinite(result.median_ms)
         ]
         if len({result.setting for result in mine}) > 1:
-            found += [_best(model, "latency", mine), _best(model, "throughput", mine)]
+            # At a rate, throughput is what was asked for.
+            free = [result for result in mine if result.rate is None]
+            found.append(_best(model, "latency", mine))
+            found += [_best(model, "throughput", free)] if len(free) > 1 else []
     return tuple(found)
 
 
