@@ -24,6 +24,7 @@ _DRIFT = 0.05
 _CLOCK_NS = 100
 _TICKS = 20
 _LONGEST = 3600.0
+_WIDEST = 0.5  # an interval beyond that is none that anybody would ask for
 _SLOW, _SLOW_MS = 10, 50.0
 
 Levels = Sequence[Sequence[float]]
@@ -113,14 +114,20 @@ def too_short(
             message="too few processes were measured to say how sure this is",
             advice=f"give more --max-time than {max_time:g}",
         )
-    needed = max_time * (half_width / precision) ** 2
     return Caution(
         kind="too short",
         message=f"the interval is ±{half_width:.1%} wide, ±{precision:.1%} were wanted",
-        advice=f"about --max-time {_rounded(needed)} is needed"
-        if needed <= _LONGEST
-        else f"more time will not do on this machine: ask for --precision {half_width:.0%}",
+        advice=_mended(half_width, max_time * (half_width / precision) ** 2),
     )
+
+
+def _mended(half_width: float, needed: float) -> str:
+    """Advise `needed` seconds where that is a time to wait, else less precision, or quiet."""
+    if needed <= _LONGEST:
+        return f"about --max-time {_rounded(needed)} is needed"
+    if half_width > _WIDEST:
+        return "more time will not do: stop other programs, or measure on a quieter machine"
+    return f"more time will not do on this machine: ask for --precision {half_width:.0%}"
 
 
 def _rounded(seconds: float) -> str:

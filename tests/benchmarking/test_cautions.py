@@ -82,6 +82,13 @@ def test_what_no_time_can_reach_is_said():
     assert caution.advice == "more time will not do on this machine: ask for --precision 40%"
 
 
+@pytest.mark.parametrize("half_width", [0.51, 1.83, 40.0])
+def test_nobody_is_told_to_ask_for_an_interval_that_says_nothing(half_width):
+    caution = too_short(half_width, run_ns=1e6, precision=0.01, max_time=30)
+    assert "--precision" not in caution.advice
+    assert "quieter" in caution.advice
+
+
 def test_an_interval_without_bounds_asks_for_time():
     caution = too_short(math.inf, run_ns=1e6, **ASKED)
     assert "too few processes" in caution.message

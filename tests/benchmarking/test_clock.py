@@ -49,10 +49,20 @@ def test_warming_gives_up_on_what_never_settles(running):
     assert calls[0] < 40
 
 
-def test_slow_models_are_warmed_three_times_and_run_three_times(running):
-    call, calls = running(2_000_000_000)
-    assert measure(call, warm(call)) == [2_000_000_000] * 3
-    assert calls[0] == 6
+@pytest.mark.parametrize(
+    ("ns", "warming", "runs"), [(400_000_000, 3, 3), (999_999_999, 3, 3), (2_000_000_000, 1, 1)]
+)
+def test_slow_models_run_three_times_warmed_or_not_and_those_of_seconds_once(
+    running, ns, warming, runs
+):
+    call, calls = running(ns)
+    assert measure(call, warm(call)) == [ns] * runs
+    assert calls[0] == warming + runs
+
+
+def test_a_model_that_is_slow_at_first_only_runs_as_often_as_a_fast_one(running):
+    call, _ = running(1_500_000_000, 1_000_000)
+    assert len(measure(call, warm(call))) == 25
 
 
 def test_fast_models_run_often(running):
