@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
+from statistics import mean
 from typing import Any
 
 from onnxopt.benchmarking import schedule
@@ -32,14 +32,15 @@ _FEWEST_AT_ANY_COST = 2  # below two processes nothing is known of their spread
 class Block:
     """The candidates of one setting, the baseline first, and what was measured of each.
 
-    `samples` is by key of the candidate. `spent` are the seconds that its sessions took.
+    `samples` is by key of the candidate. `spent` are the seconds that its sessions took, `costs`
+    those of each session: until it was steady, of its steady runs, and their number.
     """
 
     candidates: list[Candidate]
     samples: dict[str, Samples]
     spent: float = 0.0
     closed: bool = False
-    costs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    costs: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     overloaded: dict[str, int] = field(default_factory=dict)
     wanted: int | None = None
 
@@ -74,6 +75,17 @@ class Block:
         ]
         return max((each.half_width if each else math.inf for each in found), default=0.0)
 
+    def typical(self, start: float) -> Costs:
+        """Return what its sessions took lately, on average; `start` is what a process takes."""
+        recent = self.costs or [(0.0, 0.0, 0)]
+        session, steady, runs = map(sum, zip(*recent, strict=True))
+        return Costs(
+            process=start,
+            session=session / len(recent),
+            run=steady / runs if runs else 0.0,
+            runs=runs / len(recent),
+        )
+
     def hardest(self) -> Components | None:
         """Return the components of variance of the question that is the hardest to decide."""
         found = [components(question) for question in self.questions()]
@@ -101,7 +113,15 @@ class Contest:
     _start: float = _START_SECONDS
 
     def run(self) -> None:
-        """Measure until every block is closed."""
+        """Measure until every block is closed.
+
+        Of the samples that a block begins with, those of a candidate that failed are fewer: it
+        has had no session in the later processes.
+        """
+        for block in self.blocks:
+            for each in block.samples.values():
+                while len(each) < block.processes:
+                    each.begin_process()
         number = max((block.processes for block in self.blocks), default=0)
         self._close()
         while any(not block.closed for block in self.blocks):
@@ -124,11 +144,10 @@ class Contest:
         found = block.hardest()
         if found is None or found.processes < FEWEST_PROCESSES - 2:
             return None
-        sessions = sum(map(len, block.questions()[0])) / max(1, found.processes)
-        return schedule.processes_wanted(found, sessions, self.precision, self.comparisons)
+        return schedule.processes_wanted(found, self.precision, self.comparisons)
 
     def _close(self) -> None:
-        """Close the blocks that are decided, or out of time.
+        """Close the blocks that are decided, or have no time for another process.
 
         How many processes are wanted is settled once, by the first `FEWEST_PROCESSES` (Stein
         1945): whoever looks after each process stops when the spread happens to look small.
@@ -141,22 +160,21 @@ class Contest:
                 and block.processes >= block.wanted
                 and block.half_width(self.comparisons) <= math.log1p(self.precision)
             )
-            late = block.processes >= _FEWEST_AT_ANY_COST and block.spent >= self.max_time
+            late = block.processes >= _FEWEST_AT_ANY_COST and self._least(block) > self._left(block)
             block.closed = block.closed or not block.alive or narrow or late
 
     def _process(self, number: int) -> None:
         """Run one process over all open blocks, and keep what it tells."""
         blocks = [block for block in self.blocks if not block.closed]
         owners = {each.key: block for block in blocks for each in block.alive}
-        candidates = [self._with_runs(each, block) for block in blocks for each in block.alive]
+        candidates = [each for block in blocks for each in self._prepared(block)]
         for block in blocks:
             for each in block.alive:
                 block.samples[each.key].begin_process()
         begun, last = time.perf_counter(), time.perf_counter()
         for event in measure_turns(
             candidates,
-            rounds=max(self._rounds(block, len(blocks)) for block in blocks),
-            seconds=max(self.max_time - block.spent for block in blocks) * len(blocks),
+            seconds=sum(map(self._left, blocks)),
             seed=self.seed + number,
             timeout=self.timeout,
         ):
@@ -172,23 +190,36 @@ class Contest:
                 self._fail(event, owners)
             last = now
 
-    def _rounds(self, block: Block, many: int) -> int:
-        session, run = _typical(block.costs)
-        costs = Costs(process=self._start / many, session=session, run=run)
-        runs = block.alive[0].runs or 20
-        return schedule.rounds(block.hardest(), costs, len(block.alive), runs, self.max_time)
+    def _left(self, block: Block) -> float:
+        return self.max_time - block.spent
 
-    def _with_runs(self, candidate: Candidate, block: Block) -> Candidate:
-        samples = block.samples[candidate.key]
-        if samples.sessions < 2 * FEWEST_PROCESSES:
-            return candidate
-        session, run = _typical(block.costs)
-        within = samples.variance_within
-        found = components(logs_of(samples.levels))
-        typical = samples.runs / samples.sessions
-        between = found.session - math.pi / 2 * within / typical
-        costs = Costs(process=self._start, session=session, run=run)
-        return replace(candidate, runs=schedule.runs_of(within, between, costs))
+    def _least(self, block: Block) -> float:
+        """Return the seconds that another process takes this block at least."""
+        costs = self._costs(block)
+        return costs.process + costs.round_of(len(block.alive))
+
+    def _costs(self, block: Block) -> Costs:
+        return block.typical(self._start / max(1, sum(not each.closed for each in self.blocks)))
+
+    def _prepared(self, block: Block) -> list[Candidate]:
+        """Say how many rounds the candidates play, and how many runs their sessions have.
+
+        Those of one block have equally many, for runs may drift while a session is young.
+        """
+        costs, alive = self._costs(block), block.alive
+        rounds = schedule.rounds(
+            block.hardest(), costs, len(alive), seconds=self.max_time, left=self._left(block)
+        )
+        runs = self._runs(block, costs)
+        return [replace(each, rounds=rounds, runs=runs) for each in alive]
+
+    def _runs(self, block: Block, costs: Costs) -> int | None:
+        samples = [block.samples[each.key] for each in block.alive]
+        if not costs.runs or min(each.sessions for each in samples) < 2 * FEWEST_PROCESSES:
+            return None
+        within = mean(each.variance_within for each in samples)
+        found = mean(components(logs_of(each.levels)).session for each in samples)
+        return schedule.runs_of(within, found, costs)
 
     def _fail(self, event: Mapping[str, Any], owners: Mapping[str, Block]) -> None:
         blamed = [event["key"]] if event["key"] else list(owners)
@@ -198,19 +229,13 @@ class Contest:
 
 
 def _keep(event: Mapping[str, Any], block: Block) -> None:
-    key = event["key"]
-    block.samples[key].add(event["times_ns"], event.get("wall_ns"))
+    key, times, wall_ns = event["key"], event["times_ns"], event.get("wall_ns")
+    block.samples[key].add(times, wall_ns)
+    before = (event["load_ns"] + event["warm_ns"]) / 1e9
     block.costs.append(
-        ((event["load_ns"] + event["warm_ns"]) / 1e9, median(event["times_ns"]) / 1e9)
+        (before + wall_ns / 1e9, 0.0, 0) if wall_ns else (before, sum(times) / 1e9, len(times))
     )
     block.overloaded[key] = block.overloaded.get(key, 0) + bool(event.get("overloaded"))
-
-
-def _typical(costs: Collection[tuple[float, float]]) -> tuple[float, float]:
-    """Return the seconds that a session takes to load and warm, and a run; 0 where unknown."""
-    if not costs:
-        return 0.0, 0.0
-    return median(each[0] for each in costs), median(each[1] for each in costs)
 
 
 def _or_zero(value: float) -> float:

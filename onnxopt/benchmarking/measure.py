@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmarking.against import check_baseline, compare_with
+from onnxopt.benchmarking.against import check_alike, check_baseline, compare_with
 from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.plan import Plan
@@ -112,18 +112,23 @@ def benchmark(
     """
     subjects = _subjects(models, plan)
     earlier = None if resume is None else earlier_samples(read(resume), subjects, plan)
+    name = "the earlier report" if isinstance(against, Mapping) else Path(str(against)).name
     baseline = None if against is None else read(against)
     if baseline is not None:
-        check_baseline(baseline, plan, anyway=anyway)
-    table = Table(subjects, plan, progress=progress, watch=watch, earlier=earlier)
+        check_baseline(baseline, [each.path for each in subjects], plan, anyway=anyway)
+
+    def loaded(report: BenchmarkReport) -> None:
+        if baseline is not None and not anyway:
+            check_alike(report, baseline, name=name)
+
+    table = Table(subjects, plan, progress=progress, watch=watch, loaded=loaded, earlier=earlier)
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
         table.measure(Path(folder))
     report = table.report()
     if baseline is None:
         return report
-    name = "the earlier report" if isinstance(against, Mapping) else Path(str(against)).name
-    found = compare_with(report, baseline, name=name, anyway=anyway)
-    return replace(report, against=found, baseline=name)
+    found, cautions = compare_with(report, baseline, name=name, anyway=anyway)
+    return replace(report, against=found, baseline=name, warnings=(*report.warnings, *cautions))
 
 
 def _subjects(models: PathLike | Sequence[PathLike], plan: Plan) -> list[Subject]:

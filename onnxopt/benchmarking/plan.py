@@ -60,6 +60,9 @@ class Plan:
         return cls(**options)
 
     def __post_init__(self) -> None:
+        for name in ("providers", "batches", "threads", "callers", "rates", "io"):
+            if not getattr(self, name):
+                raise OnnxOptError(f"there are no {name} to measure with", "give one or more")
         _all("a batch", self.batches, at_least=1)
         _all("a number of threads", self.threads, at_least=1)
         _all("a number of callers", self.callers, at_least=1)
@@ -73,8 +76,8 @@ class Plan:
             raise OnnxOptError(
                 f"a precision of {self.precision:.0%} cannot be had", "give 0.5% to 50%"
             )
-        if not (self.max_time >= 0 and self.timeout > 0):
-            raise OnnxOptError("a time is below zero", "give seconds")
+        if not (0 <= self.max_time < math.inf and 0 < self.timeout < math.inf):
+            raise OnnxOptError("a time is below zero, or has no end", "give seconds")
         if len(self.settings()) > _MOST_SETTINGS:
             raise OnnxOptError(
                 f"{len(self.settings())} settings are too many", "sweep fewer at a time"

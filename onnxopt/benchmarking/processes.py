@@ -26,8 +26,8 @@ class Candidate:
     """One model as a worker runs it, in one setting.
 
     `key` names it in events, `feed` is a file of `save_feed`. Candidates of one `block` take
-    turns with each other. `runs` is how many steady runs a session has; None lets the worker
-    choose by time.
+    turns with each other, `rounds` times two sessions each. `runs` is how many steady runs a
+    session has; None lets the worker choose by time.
     """
 
     key: str
@@ -36,6 +36,7 @@ class Candidate:
     setting: Setting
     block: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    rounds: int = 1
     runs: int | None = None
 
 
@@ -48,13 +49,15 @@ def measure_alone(candidate: Candidate, *, timeout: float) -> Iterator[dict[str,
 
 
 def measure_turns(
-    candidates: Sequence[Candidate], *, rounds: int, seconds: float, seed: int, timeout: float
+    candidates: Sequence[Candidate], *, seconds: float, seed: int, timeout: float
 ) -> Iterator[dict[str, Any]]:
-    """Run models in turns in one fresh process, so many rounds or `seconds`; yield its events."""
+    """Run models in turns in one fresh process, until `seconds` are over; yield its events.
+
+    The first round is always made.
+    """
     plan = {
         "alone": False,
         "candidates": [asdict(candidate) for candidate in candidates],
-        "rounds": rounds,
         "seconds": seconds,
         "seed": seed,
     }
@@ -133,8 +136,20 @@ def _events(process: subprocess.Popen[str], timeout: float) -> Iterator[dict[str
             return
         if line is None:
             return
-        if line.startswith('{"event"'):  # libraries print to standard output too
-            yield json.loads(line)
+        event = _event(line)
+        if event is not None:
+            yield event
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """Read an event; None for what libraries print, and where a process died within a line."""
+    if not line.startswith('{"event"'):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return found
 
 
 def _failed(key: str, message: str) -> dict[str, Any]:

@@ -23,12 +23,13 @@ _MADE = "it is made with: onnxopt benchmark MODEL --json FILE"
 _HINT = "leave out --resume to begin anew"
 
 Key = tuple[str, bool, Setting]
+"""Sha256 of a model, whether it is the control, and its setting."""
 
 
 def earlier_samples(
     report: Mapping[str, Any], subjects: Sequence[Subject], plan: Plan
-) -> dict[Key, Samples]:
-    """Return the samples of an earlier report by (sha256, control, setting).
+) -> dict[Key, list[Samples]]:
+    """Return the samples of an earlier report, several of a key where a file was given twice.
 
     Raises `OnnxOptError` where another model, option or machine makes them another measurement:
     only how precise and how long may change.
@@ -43,14 +44,17 @@ def earlier_samples(
     if different:
         raise OnnxOptError(f"the report to resume was made with another {different[0]}", _HINT)
     known = {subject.sha256 for subject in subjects}
-    made: dict[Key, Samples] = {}
+    made: dict[Key, list[Samples]] = {}
     for row in report["results"]:
         if row["sha256"] not in known:
-            raise OnnxOptError(f"{row['model']} has changed since it was measured", _HINT)
+            raise OnnxOptError(
+                f"{row['model']} has changed since it was measured, or is none of the models now",
+                _HINT,
+            )
         if row["processes"]:
             setting = setting_of(row)
             samples = restored(row["processes"], per_request=setting.metric == "throughput")
-            made[row["sha256"], row["control"], setting] = samples
+            made.setdefault((row["sha256"], row["control"], setting), []).append(samples)
     return made
 
 

@@ -27,45 +27,59 @@ _OF_MEDIAN = math.pi / 2
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds that a process takes to start, a session to load and warm, and one run."""
+    """Seconds that a process takes to start, a session to load and warm, and one run.
+
+    `runs` is how many a session has had, on average.
+    """
 
     process: float
     session: float
     run: float
+    runs: float
+
+    def round_of(self, sides: int) -> float:
+        """Return the seconds that a round of so many models takes: two sessions of each."""
+        return 2 * sides * (self.session + self.runs * self.run)
 
 
-def rounds(found: Components | None, costs: Costs, sides: int, runs: int, seconds: float) -> int:
+def rounds(
+    found: Components | None, costs: Costs, sides: int, *, seconds: float, left: float
+) -> int:
     """Return how often each of `sides` models gets two sessions (ABBA) in the next process.
 
-    `seconds` is all the time there is.
+    `seconds` is all the time there is, of which so many are `left`.
     """
-    turn = 2 * sides * (costs.session + runs * costs.run)
-    most = min(_MOST_ROUNDS, max(1, int((seconds / _AIM - costs.process) / max(turn, 1e-9))))
+    each = costs.round_of(sides)
     if found is None or found.processes < _PILOT_PROCESSES or not math.isfinite(found.session):
         return 1
-    if found.process <= 0:
-        return most
-    pairs = math.sqrt(costs.process / (turn / 2) * found.session / found.process)
-    return max(1, min(most, round(pairs / 2)))
+    if each <= 0:  # nothing has been measured by this program: it goes on with another's samples
+        return 1
+    fits = (min(seconds / _AIM, left) - costs.process) / each
+    best = math.inf
+    if found.process > 0:
+        best = math.sqrt(costs.process / (each / 2) * found.session / found.process) / 2
+    return max(1, round(min(best, math.floor(fits), _MOST_ROUNDS)))
 
 
-def runs_of(within: float, between: float, costs: Costs) -> int | None:
+def runs_of(within: float, medians: float, costs: Costs) -> int | None:
     """Return how many runs a session should have; None where nothing is known yet.
 
-    `within` is the variance of the logarithm of a run inside a session, `between` that between
-    sessions, the part of the runs left out.
+    `within` is the variance of the logarithm of a run inside a session, `medians` that of the
+    sessions' medians, to which their runs have added theirs.
     """
-    if not (math.isfinite(within) and math.isfinite(between)) or costs.run <= 0:
+    if not (math.isfinite(within) and math.isfinite(medians)) or costs.run <= 0:
         return None
+    between = medians - _OF_MEDIAN * within / costs.runs
     if between <= 0:
         return MOST_RUNS
     best = math.sqrt(costs.session / costs.run * _OF_MEDIAN * within / between)
     return int(max(FEWEST_RUNS, min(MOST_RUNS, math.ceil(best))))
 
 
-def processes_wanted(found: Components, sessions: float, precision: float, comparisons: int) -> int:
-    """Predict how many processes with so many `sessions` make half the interval `precision`."""
-    variance = found.process + (found.session if math.isfinite(found.session) else 0.0) / sessions
+def processes_wanted(found: Components, precision: float, comparisons: int) -> int:
+    """Predict how many processes like those so far make half the interval `precision`."""
+    session = found.session if math.isfinite(found.session) else 0.0
+    variance = found.process + session / found.sessions
     wanted = FEWEST_PROCESSES
     while wanted < 10_000:
         half = student(wanted - 1, comparisons) * math.sqrt(variance / wanted)

@@ -95,13 +95,14 @@ class Estimate:
 class Components:
     """Variances of the logarithm of what is estimated: between processes, and between sessions.
 
-    Both are those of a pair's difference where two models are compared. `processes` is how many
-    they were estimated from.
+    Both are those of a pair's difference where two models are compared. They were estimated from
+    so many `processes` with so many `sessions` (or pairs of them) each, on average.
     """
 
     process: float
     session: float
     processes: int
+    sessions: float
 
 
 def estimate(baseline: Levels, candidate: Levels, *, comparisons: int = 1) -> Estimate | None:
@@ -172,12 +173,17 @@ def components(pairs: Pairs) -> Components:
     within = sum(float(np.sum((each - each.mean()) ** 2)) for each in pairs)
     inner = float(many.sum() - len(pairs)) if pairs else 0.0
     session = within / inner if inner > 0 else math.nan
+    each_has = float(many.mean()) if pairs else 0.0
     if len(pairs) < 2:
-        return Components(process=math.nan, session=session, processes=len(pairs))
+        return Components(
+            process=math.nan, session=session, processes=len(pairs), sessions=each_has
+        )
     means = np.array([each.mean() for each in pairs])
     typical = float(np.mean(1 / many))  # harmonic: what the sessions add to a mean's variance
     process = float(np.var(means, ddof=1)) - (session if math.isfinite(session) else 0.0) * typical
-    return Components(process=max(0.0, process), session=session, processes=len(pairs))
+    return Components(
+        process=max(0.0, process), session=session, processes=len(pairs), sessions=each_has
+    )
 
 
 def _estimate(pairs: Pairs, comparisons: int) -> Estimate | None:

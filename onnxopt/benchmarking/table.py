@@ -13,6 +13,7 @@ from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.feeding import Fed, feeds_for
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.processes import Candidate
+from onnxopt.benchmarking.resume import Key
 from onnxopt.benchmarking.rows import Row, Subject, best_of, not_compared
 from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
@@ -31,7 +32,8 @@ class Table:
     """The measurement of `subjects` in the settings of `plan`.
 
     `measure` does it and `report` tells what is known. `earlier` are samples by (sha256, control,
-    setting) with which it goes on. `watch` gets a report after each process.
+    setting) with which it goes on. `loaded` gets a report when models have been loaded and none
+    has been measured: it may raise; `watch` gets one after each process.
     """
 
     def __init__(
@@ -41,7 +43,8 @@ class Table:
         *,
         progress: Progress | None = None,
         watch: Watch | None = None,
-        earlier: Mapping[tuple[str, bool, Setting], Samples] | None = None,
+        loaded: Watch | None = None,
+        earlier: Mapping[Key, list[Samples]] | None = None,
     ) -> None:
         self.plan = plan
         self.begun = time.perf_counter()
@@ -55,8 +58,10 @@ class Table:
         self.hotspots: list[Hotspots] = []
         self._progress = progress
         self._watch = watch
-        self._earlier = earlier or {}
+        self._loaded = loaded
+        self._earlier = {key: iter(samples) for key, samples in (earlier or {}).items()}
         self._blocks: list[Block] = []
+        self._failed: Mapping[str, str] = {}
         self._warnings: tuple[Caution, ...] = ()
 
     def measure(self, folder: Path) -> None:
@@ -64,6 +69,8 @@ class Table:
         self._check_providers()
         self._feed(folder)
         self._observe()
+        if self._loaded is not None:
+            self._loaded(self.report(final=False))
         self._blocks = self._make_blocks()
         contest = Contest(
             blocks=self._blocks,
@@ -74,9 +81,9 @@ class Table:
             comparisons=self._comparisons(),
             after=self._after,
         )
+        self._failed = contest.failed
         contest.run()
-        for row in self._measurable():
-            row.error = contest.failed.get(row.key, "")
+        self._update()
         if self.plan.profile:
             self._profile()
         self._warnings = tuple(self._judge())
@@ -128,7 +135,7 @@ class Table:
             )
             for row in self._rows_of(subject):
                 row.fed = fed[row.setting.batch]
-                if number and not row.fed.shared and not row.fed.error:
+                if row.setting.batch in first and not row.fed.shared and not row.fed.error:
                     row.notes.append(not_compared(self.subjects[0].path))
             if number == 0:
                 first = {batch: each for batch, each in fed.items() if not each.error}
@@ -179,9 +186,9 @@ class Table:
             block = made.setdefault(name, Block(candidates=[], samples={}))
             block.candidates.append(self._candidate(row, name))
             alike = (row.subject.sha256, row.subject.control, row.setting)
-            row.samples = self._earlier.get(alike) or Samples(
-                per_request=row.setting.metric == "throughput"
-            )
+            row.samples = next(self._earlier.get(alike, iter(())), None)
+            if row.samples is None:
+                row.samples = Samples(per_request=row.setting.metric == "throughput")
             block.samples[row.key] = row.samples
         return list(made.values())
 
@@ -202,6 +209,7 @@ class Table:
     def _update(self) -> None:
         owners = {each.key: block for block in self._blocks for each in block.candidates}
         for row in self.rows:
+            row.error = row.error or self._failed.get(row.key, "")
             block = owners.get(row.key)
             if block is not None:
                 row.overloaded = block.overloaded.get(row.key, 0)

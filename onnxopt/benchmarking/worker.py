@@ -5,7 +5,8 @@ JSON object a line as soon as it is known, so that a crash loses only what was b
 Before each candidate it says which, so that the parent knows whom to blame. Events:
 
 - `ready`: all is imported, measuring begins;
-- `session`: `key`, `times_ns` of the steady runs of one fresh session, `load_ns`, `warm_ns`;
+- `session`: `key`, `times_ns` of the steady runs of one fresh session, `load_ns`, `warm_ns` of
+  all runs before them;
   where callers compete or requests arrive at a rate also `wall_ns` and `overloaded`;
 - `alone`: what only a process with a single model can tell;
 - `failed`: `key`, `message`.
@@ -57,7 +58,7 @@ class Started:
             options=candidate["options"],
         )
         self.load_ns = time.perf_counter_ns() - begun
-        self.call = self.make_call()
+        self.call = self.running(self.make_call)
         (self.first_ns,) = self.running(lambda: time_runs(self.call, 1))
 
     def make_call(self) -> Call:
@@ -105,18 +106,20 @@ def _joules_per_run(call: Call, provider: str) -> float | None:
     return None if after is None else (after - before) / runs
 
 
-def run_turns(
-    candidates: Sequence[Mapping[str, Any]], rounds: int, seconds: float, seed: int
-) -> None:
-    """Give every candidate fresh sessions in turn: blocks in random order, ABC CBA in each."""
+def run_turns(candidates: Sequence[Mapping[str, Any]], seconds: float, seed: int) -> None:
+    """Give every candidate fresh sessions in turn: blocks in random order, ABC CBA in each.
+
+    Another round is not begun where `seconds` would not hold it.
+    """
     rng = random.Random(seed)  # noqa: S311 - an order, no secret
     alive = list(candidates)
     begun, longest = time.perf_counter(), 0.0
-    for _ in range(rounds):
+    for number in range(max(candidate["rounds"] for candidate in candidates)):
         at = time.perf_counter()
-        blocks = list(dict.fromkeys(candidate["block"] for candidate in alive))
+        playing = [candidate for candidate in alive if candidate["rounds"] > number]
+        blocks = list(dict.fromkeys(candidate["block"] for candidate in playing))
         for block in rng.sample(blocks, len(blocks)):
-            members = [candidate for candidate in alive if candidate["block"] == block]
+            members = [candidate for candidate in playing if candidate["block"] == block]
             order = rng.sample(members, len(members))
             for candidate in [*order, *reversed(order)]:
                 if candidate in alive and not _take_turn(candidate, rng):
@@ -155,7 +158,7 @@ def _warm_and_measure(
     setting, call = started.setting, started.call
     begun = time.perf_counter_ns()
     warmed = warm(call)
-    warm_ns = time.perf_counter_ns() - begun
+    warm_ns = started.first_ns + time.perf_counter_ns() - begun
     rate, callers = setting["rate"], setting["callers"]
     if rate is None and callers == 1:
         return {"times_ns": measure(call, warmed, runs=candidate["runs"]), "warm_ns": warm_ns}
@@ -190,7 +193,7 @@ def main() -> int:
         except OnnxOptError as error:
             tell(event="failed", key=candidate["key"], message=error.message)
     else:
-        run_turns(candidates, plan["rounds"], plan["seconds"], plan["seed"])
+        run_turns(candidates, plan["seconds"], plan["seed"])
     tell(event="end")
     return 0
 

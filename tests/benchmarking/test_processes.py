@@ -38,7 +38,7 @@ def test_a_process_with_one_model_tells_of_loading_and_memory(save, candidate):
 
 def test_models_take_turns_there_and_back(save, candidate):
     pair = [candidate(save("a.onnx"), "a"), candidate(save("b.onnx"), "b")]
-    events = list(measure_turns(pair, rounds=1, seconds=0, seed=1, timeout=60))
+    events = list(measure_turns(pair, seconds=0, seed=1, timeout=60))
     keys = [event["key"] for event in events[1:]]
     assert keys in (["a", "b", "b", "a"], ["b", "a", "a", "b"])
     assert all(3 <= len(event["times_ns"]) <= 30 for event in events[1:])
@@ -66,7 +66,7 @@ def test_a_model_that_does_not_load_leaves_the_others_alone(tmp_path, save, cand
 def test_a_model_that_hangs_is_stopped(tmp_path, candidate):
     pipe = tmp_path / "pipe.onnx"
     os.mkfifo(pipe)
-    _, event = measure_turns([candidate(pipe)], rounds=1, seconds=0, seed=0, timeout=1.5)
+    _, event = measure_turns([candidate(pipe)], seconds=0, seed=0, timeout=1.5)
     assert event["event"] == "failed"
     assert event["key"] == "a"
     assert "no answer for 2 s" in event["message"]
@@ -74,7 +74,7 @@ def test_a_model_that_hangs_is_stopped(tmp_path, candidate):
 
 def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
     _, event = measure_turns(
-        [candidate(save("a.onnx", input_name="z"))], rounds=1, seconds=0, seed=0, timeout=60
+        [candidate(save("a.onnx", input_name="z"))], seconds=0, seed=0, timeout=60
     )
     assert event["event"] == "failed"
     assert "onnxruntime stopped" in event["message"]
@@ -101,7 +101,7 @@ def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
         )
 
     monkeypatch.setattr(processes, "_start", start)
-    (event,) = measure_turns([candidate(save("a.onnx"))], rounds=1, seconds=0, seed=0, timeout=60)
+    (event,) = measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)
     assert event["key"] == "a"
     assert told in event["message"]
 
@@ -119,7 +119,4 @@ def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
         )
 
     monkeypatch.setattr(processes, "_start", start)
-    assert (
-        list(measure_turns([candidate(save("a.onnx"))], rounds=1, seconds=0, seed=0, timeout=60))
-        == []
-    )
+    assert list(measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)) == []
