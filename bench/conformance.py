@@ -26,7 +26,7 @@ from in_memory import optimized
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
-from onnxopt.runtime.engine import ONNXRUNTIME, REFERENCE, open_engine
+from onnxopt.runtime.sessions.engine import ONNXRUNTIME, REFERENCE, open_engine
 
 NAME = "conformance"
 TARGETS = "portable,cpu"

@@ -20,8 +20,8 @@ from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
 from onnxopt.graph import io
 from onnxopt.report import Setting
-from onnxopt.runtime.engine import open_engine
-from onnxopt.runtime.feeds import make_batch
+from onnxopt.runtime.feeding.feeds import make_batch
+from onnxopt.runtime.sessions.engine import open_engine
 
 _SETTING = Setting(threads=1)
 _PRECISION = 0.01

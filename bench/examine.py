@@ -2,8 +2,8 @@
 
 Nodes and signature are read from the ONNX file itself, not through onnxopt's graph floor, so that
 onnxopt is judged by the same plain reading as its peers. The outputs are compared by
-`onnxopt.runtime.compare`, with onnxruntime's optimizations off and on, on one typical input of
-the manifest's shapes and on three invented ones. TYPICAL is `{"shapes": …, "values": …}`.
+`onnxopt.runtime.comparing.compare`, with onnxruntime's optimizations off and on, on one typical
+input of the manifest's shapes and on three invented ones. TYPICAL is `{"shapes": …, "values": …}`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
-    from onnxopt.runtime.compare import Reference
-    from onnxopt.runtime.inputs import Input
+    from onnxopt.runtime.comparing.compare import Reference
+    from onnxopt.runtime.feeding.inputs import Input
 
 
 def examine(original: Path, result: Path, typical: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def verify(original: Path, result: Path, typical: dict[str, Any]) -> dict[str, A
 def references(original: Path, typical: dict[str, Any]) -> tuple[Reference, ...]:
     """Run the original on one typical input and on invented ones."""
     from onnxopt.graph._onnx_ir import ir
-    from onnxopt.runtime.compare import Reference
-    from onnxopt.runtime.feeds import model_inputs
+    from onnxopt.runtime.comparing.compare import Reference
+    from onnxopt.runtime.feeding.feeds import model_inputs
 
     model = ir.load(original)
     return (

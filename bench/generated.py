@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 from in_memory import optimized
 
 from onnxopt.errors import OnnxOptError
-from onnxopt.runtime.compare import Reference
-from onnxopt.runtime.engine import ONNXRUNTIME, open_engine
+from onnxopt.runtime.comparing.compare import Reference
+from onnxopt.runtime.sessions.engine import ONNXRUNTIME, open_engine
 
 NAME = "generated"
 FOLDER = record.WORK / NAME

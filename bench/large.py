@@ -74,8 +74,8 @@ def compare(before: str, after: str) -> dict[str, Any]:
     import numpy as np
     from generate_large import WIDTH
 
-    from onnxopt.runtime.memory import peak_rss_bytes
-    from onnxopt.runtime.session import open_session
+    from onnxopt.runtime.machine.memory import peak_rss_bytes
+    from onnxopt.runtime.sessions.session import open_session
 
     rows = np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32)
     one, two = (open_session(path).run(None, {"input": rows})[0] for path in (before, after))

@@ -21,7 +21,7 @@ import onnxruntime
 from examine import differences, judge, nodes, references
 from forked import forked
 
-import onnxopt.runtime.compare  # noqa: F401 - before the fork, so that it is imported once
+import onnxopt.runtime.comparing.compare  # noqa: F401 - before the fork, so that it is imported once
 
 _LEVELS = {
     "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,

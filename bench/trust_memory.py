@@ -22,7 +22,7 @@ def keep(model: str, report: str, samples: int, runs: int) -> dict[str, Any]:
     from onnxopt.benchmarking import processes
     from onnxopt.benchmarking.schedule import FEWEST_PROCESSES
     from onnxopt.render.json import chunks
-    from onnxopt.runtime.memory import peak_rss_bytes
+    from onnxopt.runtime.machine.memory import peak_rss_bytes
 
     def write(found: Any) -> None:
         with Path(report).open("w", encoding="utf-8") as file:

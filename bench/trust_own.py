@@ -114,8 +114,8 @@ def loop(model: str, runs: int) -> dict[str, Any]:
     import numpy as np
 
     from onnxopt.benchmarking.clock import time_runs
-    from onnxopt.runtime.binding import prepare
-    from onnxopt.runtime.session import open_session
+    from onnxopt.runtime.sessions.binding import prepare
+    from onnxopt.runtime.sessions.session import open_session
 
     call = prepare(open_session(model, threads=1), {"x": np.zeros(1, np.float32)})
     time_runs(call, runs // 10)

@@ -25,7 +25,7 @@ from onnxopt.report import (
     OptimizeReport,
     Profile,
 )
-from onnxopt.runtime.memory import peak_rss_bytes
+from onnxopt.runtime.machine.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -130,8 +130,8 @@ def compare(
     Tolerances come from the reference's own noise unless `rtol`, `atol` (absolute and relative, as
     numpy's) or `min_sqnr` (dB) are given.
     """
-    from onnxopt.runtime.compare import Reference
-    from onnxopt.runtime.feeds import checked
+    from onnxopt.runtime.comparing.compare import Reference
+    from onnxopt.runtime.feeding.feeds import checked
 
     start = time.perf_counter()
     _require_runtime()
@@ -214,7 +214,7 @@ def benchmark(
 
 
 def _require_runtime() -> None:
-    from onnxopt.runtime.session import import_onnxruntime
+    from onnxopt.runtime.sessions.session import import_onnxruntime
 
     import_onnxruntime()
 

@@ -113,7 +113,7 @@ def parse_fix(texts: tuple[str, ...] | list[str]) -> dict[str, int]:
 def parse_provider_options(texts: tuple[str, ...] | list[str]) -> dict[str, dict[str, str]]:
     """Read `PROVIDER.KEY=VALUE` options by provider: `tensorrt.trt_fp16_enable=1`.
 
-    Whether a provider knows the key is not asked here: see `onnxopt.runtime.presets`.
+    Whether a provider knows the key is not asked here: see `onnxopt.runtime.execution.presets`.
     """
     options: dict[str, dict[str, str]] = {}
     for text in texts:

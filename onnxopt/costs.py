@@ -75,8 +75,8 @@ def _is_leaf(each: cost.NodeCost) -> bool:
 
 def _choose(copy: ir.Model) -> tuple[dict[str, Shape], dict[str, int]]:
     """Choose sizes for what is free: shapes of the inputs by name, and sizes by dimension."""
-    from onnxopt.runtime.inputs import model_inputs
-    from onnxopt.runtime.sizes import candidates
+    from onnxopt.runtime.feeding.inputs import model_inputs
+    from onnxopt.runtime.feeding.sizes import candidates
 
     try:
         inputs = [each for each in model_inputs(copy) if each.required]

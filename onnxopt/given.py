@@ -73,7 +73,7 @@ def samples_of(data: Any) -> tuple[str | Path | None, Sequence[Mapping[str, Any]
 
 def check_providers(names: Sequence[str]) -> None:
     """Raise `ProviderError` for an unknown provider, or when none of those asked for is there."""
-    from onnxopt.runtime.providers import find_provider, is_known
+    from onnxopt.runtime.execution.providers import find_provider, is_known
 
     faults = []
     for name in names:

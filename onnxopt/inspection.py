@@ -60,7 +60,7 @@ def _placement(path: Path, provider: str, takers: dict[str, str]) -> dict[str, i
 
     `takers` learns node name to provider, from the first provider that is asked.
     """
-    from onnxopt.runtime.session import assignments, open_session, placement
+    from onnxopt.runtime.sessions.session import assignments, open_session, placement
 
     try:
         session = open_session(path, provider=provider, optimize="none")

@@ -186,9 +186,9 @@ class Prover:
     def reference(self) -> Any:
         """Return the original's outputs, computed on first use."""
         if self._reference is None:
-            from onnxopt.runtime.compare import Reference
-            from onnxopt.runtime.crash import crash_on_loading
-            from onnxopt.runtime.feeds import checked
+            from onnxopt.runtime.comparing.compare import Reference
+            from onnxopt.runtime.feeding.feeds import checked
+            from onnxopt.runtime.sessions.crash import crash_on_loading
 
             self._tell("running the original", None)
             if crash := crash_on_loading(self.source):
@@ -202,7 +202,7 @@ class Prover:
 
     def _invent(self) -> Any:
         """Run the original on inputs that are made for it, of the sizes that were asked for."""
-        from onnxopt.runtime.compare import Reference
+        from onnxopt.runtime.comparing.compare import Reference
 
         model, seed, fix = self.load().model, self.config.seed, self.config.fix
         try:
@@ -219,7 +219,7 @@ class Prover:
 
     def judge(self, candidate: Candidate) -> Comparison:
         """Hold a candidate against the original on the same feeds."""
-        from onnxopt.runtime.crash import crash_on_loading
+        from onnxopt.runtime.sessions.crash import crash_on_loading
 
         if shortage := self._shortage():
             return Comparison.unverified(f"{shortage}: use 'onnxopt compare' on a larger machine")
@@ -275,7 +275,7 @@ class Prover:
 
     def _keep_loadable(self, proof: Proof) -> None:
         """Leave out what onnxruntime refuses to load, where it loads the original."""
-        from onnxopt.runtime.crash import refusal
+        from onnxopt.runtime.sessions.crash import refusal
 
         def refused(candidate: Candidate) -> str:
             return refusal(self._write(candidate))
@@ -293,13 +293,13 @@ class Prover:
 
     def _shortage(self) -> str:
         """Say that there is not the memory to run the model, or nothing."""
-        from onnxopt.runtime.memory import shortage
+        from onnxopt.runtime.machine.memory import shortage
 
         return shortage(self.file_bytes)
 
     def _leave_measuring(self) -> str:
         """Go by the table where the model cannot run here on the target's provider; say so."""
-        from onnxopt.runtime.providers import check_usable
+        from onnxopt.runtime.execution.providers import check_usable
 
         why = self._shortage()
         try:

@@ -106,7 +106,7 @@ def run(
     model: onnx.ModelProto, feeds: Mapping[str, np.ndarray[Any, Any]]
 ) -> list[np.ndarray[Any, Any]]:
     """Run a model in onnxruntime with its graph optimizations off."""
-    from onnxopt.runtime.session import open_session
+    from onnxopt.runtime.sessions.session import open_session
 
     session = open_session(model.SerializeToString(), optimize="none", threads=1)
     return [np.asarray(output) for output in session.run(None, dict(feeds))]

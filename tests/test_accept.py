@@ -203,7 +203,7 @@ def test_without_a_measurement_the_table_decides(model, clock, with_rules, monke
 def test_provider_that_cannot_run_here_is_said_and_the_table_decides(
     model, clock, with_rules, monkeypatch
 ):
-    from onnxopt.runtime import providers
+    from onnxopt.runtime.execution import providers
 
     def missing(name):
         raise ProviderError(f"provider {name!r} cannot be used: no driver", "install one")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxopt.runtime.session import open_session
+from onnxopt.runtime.sessions.session import open_session
 
 WIDTH, LAYERS = 1024, 75
 MODEL_BYTES = LAYERS * WIDTH * WIDTH * 4
@@ -14,7 +14,7 @@ MODEL_BYTES = LAYERS * WIDTH * WIDTH * 4
 OPTIMIZE = """
 import json, sys
 import onnxopt, onnxruntime
-from onnxopt.runtime.memory import peak_rss_bytes
+from onnxopt.runtime.machine.memory import peak_rss_bytes
 onnxopt.optimize  # loads what there is to import
 before = peak_rss_bytes()
 report = onnxopt.optimize(sys.argv[1], sys.argv[2], verify=False, measure=False)

@@ -15,7 +15,7 @@ from onnxopt.config import find_target
 from onnxopt.errors import DataError
 from onnxopt.rewrite.pattern import op, var
 from onnxopt.rewrite.rule import rule
-from onnxopt.runtime import memory
+from onnxopt.runtime.machine import memory
 from tests.passes.graphs import info, model_of, node
 
 
@@ -131,7 +131,7 @@ def crash_with(operator):
 
 
 def test_candidate_that_crashes_onnxruntime_is_mended(model, with_rules, monkeypatch, tmp_path):
-    from onnxopt.runtime import crash
+    from onnxopt.runtime.sessions import crash
 
     with_rules(RESPELLS)
     monkeypatch.setattr(crash, "crash_on_loading", crash_with("Pow"))
@@ -142,7 +142,7 @@ def test_candidate_that_crashes_onnxruntime_is_mended(model, with_rules, monkeyp
 
 
 def test_original_that_crashes_onnxruntime_is_not_verified(model, monkeypatch, tmp_path):
-    from onnxopt.runtime import crash
+    from onnxopt.runtime.sessions import crash
 
     monkeypatch.setattr(crash, "crash_on_loading", crash_with("Exp"))
     report = onnxopt.optimize(model, tmp_path / "out.onnx")
@@ -151,7 +151,7 @@ def test_original_that_crashes_onnxruntime_is_not_verified(model, monkeypatch, t
 
 
 def test_crash_is_told_from_an_exception(model, monkeypatch, tmp_path):
-    from onnxopt.runtime import crash
+    from onnxopt.runtime.sessions import crash
 
     assert crash.crash_on_loading(model) == ""
     assert crash.crash_on_loading(tmp_path / "missing.onnx") == ""
@@ -200,7 +200,7 @@ def test_operator_set_is_raised_only_where_that_gains(model, with_rules):
 
 
 def test_operator_set_is_raised_only_where_that_is_verified(model, with_rules, monkeypatch):
-    from onnxopt.runtime import crash
+    from onnxopt.runtime.sessions import crash
 
     with_rules(replace(RESPELLS, since=18))
     assert onnxopt.optimize(model, measure=False).output.opset[""] == 18

@@ -9,7 +9,7 @@ from statistics import median
 
 from onnxopt.benchmarking.processes import Candidate, measure_alone
 from onnxopt.report import Setting
-from onnxopt.runtime.fallback import explain, log_of
+from onnxopt.runtime.execution.fallback import explain, log_of
 
 TIMES = 3
 """How many processes a model is loaded in, alone; where there are many settings, fewer."""

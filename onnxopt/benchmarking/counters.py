@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from onnxopt.runtime.isa import control_groups
+from onnxopt.runtime.machine.isa import control_groups
 
 _ROOT = Path("/")
 _CPUS = "sys/devices/system/cpu"

@@ -13,11 +13,12 @@ from typing import Any
 
 from onnxopt.benchmarking import counters
 from onnxopt.report import Caution
-from onnxopt.runtime import devices, libraries
-from onnxopt.runtime.devices import GpuState
-from onnxopt.runtime.isa import processor
-from onnxopt.runtime.memory import available_bytes
-from onnxopt.runtime.wheels import installed_wheels
+from onnxopt.runtime.execution import libraries
+from onnxopt.runtime.execution.wheels import installed_wheels
+from onnxopt.runtime.machine import devices
+from onnxopt.runtime.machine.devices import GpuState
+from onnxopt.runtime.machine.isa import processor
+from onnxopt.runtime.machine.memory import available_bytes
 from onnxopt.text import human_bytes, human_seconds, plural
 
 # Shares of the time, of the processors, of the memory.

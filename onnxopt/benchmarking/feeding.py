@@ -112,7 +112,7 @@ class _Maker:
 
     def shared(self, job: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
         """Return the first model's feed if it fits this one."""
-        from onnxopt.runtime.feeds import check_feed, model_inputs
+        from onnxopt.runtime.feeding.feeds import check_feed, model_inputs
 
         if not job["first"]:
             return None
@@ -125,8 +125,8 @@ class _Maker:
 
     def own(self, job: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         """Make a feed with which the model runs, and save it."""
-        from onnxopt.runtime.engine import open_engine
-        from onnxopt.runtime.feeds import make_batch
+        from onnxopt.runtime.feeding.feeds import make_batch
+        from onnxopt.runtime.sessions.engine import open_engine
 
         self.engine = self.engine or open_engine(self.plan["path"])
         feed = make_batch(

@@ -21,10 +21,10 @@ from onnxopt.benchmarking.stats import estimate
 from onnxopt.benchmarking.table import Progress, Table, Watch
 from onnxopt.errors import OnnxOptError, ProviderError
 from onnxopt.report import BenchmarkReport, Difference, Setting
-from onnxopt.runtime.engine import open_engine
-from onnxopt.runtime.feeds import make_batch
-from onnxopt.runtime.isa import usable_cores
-from onnxopt.runtime.providers import check_usable
+from onnxopt.runtime.execution.providers import check_usable
+from onnxopt.runtime.feeding.feeds import make_batch
+from onnxopt.runtime.machine.isa import usable_cores
+from onnxopt.runtime.sessions.engine import open_engine
 
 Feed = Mapping[str, Any]
 PathLike = Path | str

@@ -10,9 +10,9 @@ from typing import Any
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.report import Copies, Setting, plain
-from onnxopt.runtime.isa import usable_cores
-from onnxopt.runtime.presets import captures_graphs, check_options
-from onnxopt.runtime.providers import known_as
+from onnxopt.runtime.execution.presets import captures_graphs, check_options
+from onnxopt.runtime.execution.providers import known_as
+from onnxopt.runtime.machine.isa import usable_cores
 
 _COPIES: tuple[Copies, ...] = ("copied", "bound")
 _MOST_SETTINGS = 1000

@@ -16,7 +16,7 @@ from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import interval as interval_of
 from onnxopt.benchmarking.tails import percentiles
 from onnxopt.report import BenchmarkResult, Best, Caution, Interval, Metric, Setting
-from onnxopt.runtime.providers import find_provider, short_name
+from onnxopt.runtime.execution.providers import find_provider, short_name
 
 _NOTHING = float("nan")
 _LEVELS = {"p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999}

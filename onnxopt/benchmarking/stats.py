@@ -169,20 +169,21 @@ def components(pairs: Pairs) -> Components:
     Moment estimators of the one-way random model (Searle et al., Variance Components, 1992, §3.6);
     NaN where there are not two of what is compared.
     """
-    many = np.array([len(each) for each in pairs], float)
-    within = sum(float(np.sum((each - each.mean()) ** 2)) for each in pairs)
-    inner = float(many.sum() - len(pairs)) if pairs else 0.0
-    session = within / inner if inner > 0 else math.nan
-    each_has = float(many.mean()) if pairs else 0.0
-    if len(pairs) < 2:
-        return Components(
-            process=math.nan, session=session, processes=len(pairs), sessions=each_has
-        )
-    means = np.array([each.mean() for each in pairs])
-    typical = float(np.mean(1 / many))  # harmonic: what the sessions add to a mean's variance
-    process = float(np.var(means, ddof=1)) - (session if math.isfinite(session) else 0.0) * typical
+    many = np.array([len(each) for each in pairs])
+    if not pairs:
+        return Components(process=math.nan, session=math.nan, processes=0, sessions=0.0)
+    values = np.concatenate(pairs)
+    means = np.add.reduceat(values, np.cumsum(many) - many) / many
+    inner = len(values) - len(pairs)
+    within = float(np.sum((values - np.repeat(means, many)) ** 2))
+    session = within / inner if inner else math.nan
+    process = math.nan
+    if len(pairs) > 1:
+        typical = float(np.mean(1 / many))  # harmonic: what sessions add to a mean's variance
+        process = float(np.var(means, ddof=1)) - (session * typical if inner else 0.0)
+        process = max(0.0, process)
     return Components(
-        process=max(0.0, process), session=session, processes=len(pairs), sessions=each_has
+        process=process, session=session, processes=len(pairs), sessions=float(many.mean())
     )
 
 
@@ -192,8 +193,7 @@ def _estimate(pairs: Pairs, comparisons: int) -> Estimate | None:
     processes = len(pairs)
     if processes == 1:  # nothing is known of the spread between processes: pairs stand in
         pairs = [np.array([difference]) for difference in pairs[0]]
-    means = np.array([_trimmed_mean(differences) for differences in pairs])
-    center, spread = float(np.mean(means)), _spread(means, comparisons)
+    center, spread = _mean(pairs, comparisons)
     return Estimate(
         ratio=math.exp(center),
         low=math.exp(center - spread),
@@ -210,12 +210,26 @@ def _trimmed_mean(values: np.ndarray[Any, Any]) -> float:
     return float(np.mean(np.sort(values)[cut : len(values) - cut]))
 
 
-def _spread(means: np.ndarray[Any, Any], comparisons: int) -> float:
-    """Return half the width of the interval of the mean, on the scale of logarithms."""
+def _mean(pairs: Pairs, comparisons: int) -> tuple[float, float]:
+    """Return the weighted mean over processes, and half the width of its interval."""
+    means = np.array([_trimmed_mean(each) for each in pairs])
     if len(means) == 1:
-        return math.inf
-    error = float(np.std(means, ddof=1)) / math.sqrt(len(means))
-    return student(len(means) - 1, comparisons) * error
+        return float(means[0]), math.inf
+    weights = _weights(pairs)
+    center = float(np.sum(weights * means))
+    error = math.sqrt(float(np.sum(weights * (means - center) ** 2)) / (len(means) - 1))
+    return center, student(len(means) - 1, comparisons) * error
+
+
+def _weights(pairs: Pairs) -> np.ndarray[Any, Any]:
+    """Return what the mean of each process weighs, 1 in all: the inverse of its variance."""
+    many = np.array([len(each) for each in pairs], float)
+    found = components(pairs)
+    variances = found.process + found.session / many
+    if not (np.isfinite(variances).all() and variances.all()):
+        variances = np.ones(len(pairs))
+    made: np.ndarray[Any, Any] = 1 / variances
+    return made / made.sum()
 
 
 def student(degrees: float, comparisons: int = 1) -> float:

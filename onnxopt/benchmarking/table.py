@@ -19,8 +19,8 @@ from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
 from onnxopt.errors import ProviderError
 from onnxopt.report import BenchmarkReport, Caution, Ceiling, Difference, Hotspots, Setting
-from onnxopt.runtime.presets import options_for
-from onnxopt.runtime.providers import check_usable, find_provider
+from onnxopt.runtime.execution.presets import options_for
+from onnxopt.runtime.execution.providers import check_usable, find_provider
 
 Progress = Callable[[str, float | None], None]
 Watch = Callable[[BenchmarkReport], None]

@@ -28,10 +28,10 @@ from onnxopt.benchmarking import traffic
 from onnxopt.benchmarking.clock import Call, measure, time_runs, warm
 from onnxopt.benchmarking.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
-from onnxopt.runtime.binding import prepare
-from onnxopt.runtime.devices import device_bytes, energy_joules
-from onnxopt.runtime.memory import peak_rss_bytes
-from onnxopt.runtime.session import RunError, assignments, cause, open_session
+from onnxopt.runtime.machine.devices import device_bytes, energy_joules
+from onnxopt.runtime.machine.memory import peak_rss_bytes
+from onnxopt.runtime.sessions.binding import prepare
+from onnxopt.runtime.sessions.session import RunError, assignments, cause, open_session
 
 _SOLO_RUNS = 5
 _DRIVEN_SECONDS = 0.5

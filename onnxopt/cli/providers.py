@@ -18,7 +18,7 @@ def command(*, output: Output, verbose: bool) -> int:
     """
     output.check()
     from onnxopt.report import plain
-    from onnxopt.runtime.providers import survey
+    from onnxopt.runtime.execution.providers import survey
 
     statuses = survey()
     from onnxopt.render.terminal import listings

@@ -149,7 +149,7 @@ def _evaluate(
     region: _Region, wanted: list[ir.Value], opsets: dict[str, int]
 ) -> dict[ir.Value, np.ndarray[Any, Any]]:
     """Compute the wanted results, and those between, in one run."""
-    from onnxopt.runtime.engine import run_once
+    from onnxopt.runtime.sessions.engine import run_once
 
     outputs = [value for node in region.nodes for value in node.outputs if value.name]
     proto = onnx.ModelProto(ir_version=10)

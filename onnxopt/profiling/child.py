@@ -20,8 +20,8 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph.work import macs, traffic
 from onnxopt.profiling.roofline import CACHED, STREAMED, total
 from onnxopt.profiling.trace import Call, Key, Run, read_runs
-from onnxopt.runtime.binding import prepare
-from onnxopt.runtime.session import RunError, assignments, cause, open_session
+from onnxopt.runtime.sessions.binding import prepare
+from onnxopt.runtime.sessions.session import RunError, assignments, cause, open_session
 
 # Weights that a kernel has packed for itself are not in the trace: one run without packing tells.
 _UNPACKED = {"session.disable_prepacking": "1"}

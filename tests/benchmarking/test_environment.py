@@ -7,8 +7,8 @@ import pytest
 
 from onnxopt.benchmarking import environment
 from onnxopt.benchmarking.environment import Snapshot, judge, snapshot
-from onnxopt.runtime import devices
-from onnxopt.runtime.devices import Driver, Gpu, GpuState
+from onnxopt.runtime.machine import devices
+from onnxopt.runtime.machine.devices import Driver, Gpu, GpuState
 
 
 def test_the_environment_is_plain_and_knows_versions():

@@ -89,7 +89,7 @@ def test_rules_lists_passes_then_rules(onnxopt_):
 
 
 def test_providers_are_shown_with_the_fix(onnxopt_, monkeypatch):
-    from onnxopt.runtime import providers
+    from onnxopt.runtime.execution import providers
 
     statuses = (
         providers.ProviderStatus(name="cpu", ort_name="CPUExecutionProvider", usable=True),

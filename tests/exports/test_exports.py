@@ -13,7 +13,7 @@ import pytest
 
 import onnxopt
 from onnxopt.graph import facts
-from onnxopt.runtime import crash
+from onnxopt.runtime.sessions import crash
 
 MODELS = Path(__file__).parent / "models"
 

@@ -8,7 +8,7 @@ import pytest
 
 from onnxopt import report
 from onnxopt.report.plain import is_public
-from onnxopt.runtime.providers import ProviderStatus
+from onnxopt.runtime.execution.providers import ProviderStatus
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
 DATA = [

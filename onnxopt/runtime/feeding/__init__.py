@@ -1,0 +1,1 @@
+"""What models are fed with: the user's samples, or inputs that are made for them."""

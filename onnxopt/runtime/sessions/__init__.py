@@ -1,0 +1,1 @@
+"""Sessions of onnxruntime, and what it refuses or crashes on."""
