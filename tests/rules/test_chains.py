@@ -143,6 +143,11 @@ def chains(draw):
     return g.model(*outputs), sizes
 
 
+def _computing(model):
+    """Count the nodes but Squeeze, which is free: a Gather that moves up may leave one behind."""
+    return sum(count for name, count in operators(model).items() if name != "Squeeze")
+
+
 @pytest.mark.filterwarnings("ignore:.*")
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chains(), st.integers(0, 9))
@@ -151,7 +156,7 @@ def test_random_chains_keep_their_values_and_never_grow(chain, seed):
     feeds = {"x": np.random.default_rng(seed).standard_normal(sizes).astype(np.float32)}
     result, outcome = apply_rules(model, rules.load())
     assert not outcome.crashed, outcome.crashed
-    assert sum(operators(result).values()) <= sum(operators(model).values())
+    assert _computing(result) <= _computing(model)
     for want, got in zip(run(model, feeds), run(result, feeds), strict=True):
         assert want.shape == got.shape
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
