@@ -9,9 +9,12 @@ cancels.
 The ratio is the mean over processes of a trimmed mean over pairs. Processes are independent draws
 of everything below them, so the spread of their means holds all components of variance (session,
 process, and what a process does to one model only), and Student's t over processes is the exact
-interval of that mixed model where processes have equally many pairs. A bootstrap of both levels
-counts the sessions' part twice: simulated with the components above it raised no alarm in 400
-comparisons of equals, and found about half of what this one finds.
+interval of that mixed model where processes have equally many pairs. Where they have not, each
+weighs the inverse of its variance as it is estimated, and the error is the weighted spread (Hartung
+and Knapp, Statistics in Medicine 20, 2001): simulated, 95 of 100 intervals hold the truth as they
+do without weights, and are a tenth to a quarter narrower. A bootstrap of both levels counts the
+sessions' part twice: with the components above it raised no alarm in 400 comparisons of equals, and
+found about half of what this one finds.
 
 Of m comparisons of one report each gets the level 1 - (1 - α)^(1/m) (Šidák 1967), so that all
 intervals together hold with probability 1 - α and a verdict never contradicts its interval.
@@ -126,22 +129,19 @@ def estimate_apart(baseline: Levels, candidate: Levels, *, comparisons: int = 1)
     Processes are the independent units on both sides (Welch 1947); what the machine did to all of
     one side counts as the model's. None where a side has no session.
     """
-    sides = [np.array([_trimmed_mean(p) for p in logs_of(each)]) for each in (baseline, candidate)]
-    if not all(len(means) for means in sides):
+    sides = [logs_of(each) for each in (baseline, candidate)]
+    if not all(sides):
         return None
-    center = float(np.mean(sides[0]) - np.mean(sides[1]))
-    parts = [
-        float(np.var(means, ddof=1)) / len(means) if len(means) > 1 else math.inf for means in sides
-    ]
-    spread, total = math.inf, sum(parts)
-    if math.isfinite(total):
-        shares = (part**2 / (len(means) - 1) for part, means in zip(parts, sides, strict=True))
-        degrees = total**2 / max(sum(shares), 1e-300)
-        spread = student(degrees, comparisons) * math.sqrt(total)
+    (one, its), (two, others) = map(_mean, sides)
+    spread, error = math.inf, math.hypot(its, others)
+    if math.isfinite(error):
+        parts = zip((its, others), sides, strict=True)
+        shares = sum(part**4 / (len(side) - 1) for part, side in parts)
+        spread = student(error**4 / shares, comparisons) * error if shares > 0 else 0.0
     return Estimate(
-        ratio=math.exp(center),
-        low=math.exp(center - spread),
-        high=math.exp(min(center + spread, 700.0)),
+        ratio=math.exp(one - two),
+        low=math.exp(one - two - spread),
+        high=_exp(one - two + spread),
         sessions=sum(map(len, candidate)),
         processes=min(map(len, sides)),
         comparisons=comparisons,
@@ -193,11 +193,12 @@ def _estimate(pairs: Pairs, comparisons: int) -> Estimate | None:
     processes = len(pairs)
     if processes == 1:  # nothing is known of the spread between processes: pairs stand in
         pairs = [np.array([difference]) for difference in pairs[0]]
-    center, spread = _mean(pairs, comparisons)
+    center, error = _mean(pairs)
+    spread = student(len(pairs) - 1, comparisons) * error if len(pairs) > 1 else math.inf
     return Estimate(
         ratio=math.exp(center),
         low=math.exp(center - spread),
-        high=math.exp(center + spread) if spread < 500 else math.inf,
+        high=_exp(center + spread),
         sessions=sum(len(differences) for differences in pairs),
         processes=processes,
         comparisons=comparisons,
@@ -210,15 +211,18 @@ def _trimmed_mean(values: np.ndarray[Any, Any]) -> float:
     return float(np.mean(np.sort(values)[cut : len(values) - cut]))
 
 
-def _mean(pairs: Pairs, comparisons: int) -> tuple[float, float]:
-    """Return the weighted mean over processes, and half the width of its interval."""
+def _exp(power: float) -> float:
+    return math.exp(power) if power < 700 else math.inf
+
+
+def _mean(pairs: Pairs) -> tuple[float, float]:
+    """Return the weighted mean over processes and its standard error, infinite of one process."""
     means = np.array([_trimmed_mean(each) for each in pairs])
     if len(means) == 1:
         return float(means[0]), math.inf
     weights = _weights(pairs)
     center = float(np.sum(weights * means))
-    error = math.sqrt(float(np.sum(weights * (means - center) ** 2)) / (len(means) - 1))
-    return center, student(len(means) - 1, comparisons) * error
+    return center, math.sqrt(float(np.sum(weights * (means - center) ** 2)) / (len(means) - 1))
 
 
 def _weights(pairs: Pairs) -> np.ndarray[Any, Any]:
@@ -228,8 +232,8 @@ def _weights(pairs: Pairs) -> np.ndarray[Any, Any]:
     variances = found.process + found.session / many
     if not (np.isfinite(variances).all() and variances.all()):
         variances = np.ones(len(pairs))
-    made: np.ndarray[Any, Any] = 1 / variances
-    return made / made.sum()
+    weights: np.ndarray[Any, Any] = (1 / variances) / np.sum(1 / variances)
+    return weights
 
 
 def student(degrees: float, comparisons: int = 1) -> float:
