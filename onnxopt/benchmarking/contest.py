@@ -215,7 +215,7 @@ class Contest:
 
     def _runs(self, block: Block, costs: Costs) -> int | None:
         samples = [block.samples[each.key] for each in block.alive]
-        if not costs.runs or min(each.sessions for each in samples) < 2 * FEWEST_PROCESSES:
+        if min(each.sessions for each in samples) < 2 * FEWEST_PROCESSES:
             return None
         within = mean(each.variance_within for each in samples)
         found = mean(components(logs_of(each.levels)).session for each in samples)

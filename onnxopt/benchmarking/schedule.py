@@ -75,7 +75,7 @@ def runs_of(within: float, medians: float, costs: Costs) -> int | None:
     `within` is the variance of the logarithm of a run inside a session, `medians` that of the
     sessions' medians, to which their runs have added theirs.
     """
-    if not (math.isfinite(within) and math.isfinite(medians)) or costs.run <= 0:
+    if not (math.isfinite(within) and math.isfinite(medians)) or min(costs.run, costs.runs) <= 0:
         return None
     between = medians - _OF_MEDIAN * within / costs.runs
     if between <= 0:

@@ -1,7 +1,11 @@
+from itertools import count
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from onnxopt.benchmarking import contest
 
 
 @pytest.fixture
@@ -30,3 +34,82 @@ def save(tmp_path):
         return path
 
     return write
+
+
+class Machine:
+    """A machine whose sessions differ as real ones do, on a clock that only they move on.
+
+    `faster` is what divides a candidate's times, by its key or path; the standard deviations are
+    of logarithms: what a process does to all (`common`) and to one model (`process`), between
+    sessions, between runs. `fails` is key to the process from which on it fails, `crashes` to the
+    one that it kills. `plans` are the candidates of each process, `seeds` theirs.
+    """
+
+    def __init__(self, seed=0, **told):
+        self.rng = np.random.default_rng(seed)
+        self.faster, self.fails, self.crashes = {}, {}, {}
+        self.common, self.process, self.session, self.run, self.burst = 0.04, 0.015, 0.08, 0.02, 0.0
+        self.start, self.load, self.run_ms = 0.25, 0.06, 2.0
+        self.wall_ns = None
+        self.now, self.plans, self.seeds = 0.0, [], []
+        vars(self).update(told)
+
+    def perf_counter(self):
+        return self.now
+
+    def measure_turns(self, candidates, *, seconds, seed, timeout):
+        number = len(self.plans)
+        self.plans.append(candidates)
+        self.seeds.append(seed)
+        begun, longest = self.now, 0.0
+        self.now += self.start
+        yield {"event": "ready"}
+        common = self.rng.normal(0, self.common)
+        level = {each.key: common + self.rng.normal(0, self.process) for each in candidates}
+        alive = list(candidates)
+        for turn in count():
+            at = self.now
+            playing = [each for each in alive if each.rounds > turn]
+            order = [playing[i] for i in self.rng.permutation(len(playing))]
+            for each in [*order, *reversed(order)]:
+                if number >= self.fails.get(each.key, 1e9):
+                    if each in alive:
+                        alive.remove(each)
+                        yield {"event": "failed", "key": each.key, "message": "stopped"}
+                elif number == self.crashes.get(each.key):
+                    message = "crashed the process"
+                    yield {"event": "failed", "key": each.key, "message": message, "fatal": True}
+                    return
+                else:
+                    yield self.one(each, level[each.key])
+            longest = max(longest, self.now - at)
+            if not playing or self.now - begun + longest > seconds:
+                return
+
+    def one(self, candidate, level):
+        level += self.rng.normal(0, self.session)
+        level += self.rng.exponential(0.5) * (self.rng.random() < self.burst)
+        faster = self.faster.get(candidate.key, self.faster.get(candidate.path, 1.0))
+        runs = self.rng.normal(level, self.run, candidate.runs or 20)
+        times = (self.run_ms * 1e6 / faster * np.exp(runs)).astype(int).tolist()
+        self.now += self.load + (self.wall_ns or sum(times)) / 1e9
+        event = {"event": "session", "key": candidate.key, "times_ns": times}
+        traffic = {"wall_ns": self.wall_ns, "overloaded": True} if self.wall_ns else {}
+        return {**event, "load_ns": self.load * 0.4e9, "warm_ns": self.load * 0.6e9, **traffic}
+
+    def sessions(self):
+        """Return how many sessions each process was to have of each candidate."""
+        return [{each.key: 2 * each.rounds for each in plan} for plan in self.plans]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Let contests run on a `Machine` instead of this one."""
+
+    def install(*arguments, **told):
+        made = Machine(*arguments, **told)
+        monkeypatch.setattr(contest, "measure_turns", made.measure_turns)
+        monkeypatch.setattr(contest, "time", made)
+        return made
+
+    return install
