@@ -63,10 +63,10 @@ def rounds(
         return 1
     if each <= 0:  # nothing has been measured by this program: it goes on with another's samples
         return 1
-    fits = math.floor((min(seconds / _AIM, left) - costs.process) / each)
+    fits = (min(seconds / _AIM, left) - costs.process) / each
     usual = (_PAIRED if sides > 1 else _ALONE) ** 2
     best = math.sqrt(costs.process / (each / 2) * found.session / usual) / 2
-    return max(1, min(round(best), fits, _MOST_ROUNDS))
+    return max(1, int(min(_MOST_ROUNDS, fits, best + 0.5)))
 
 
 def runs_of(within: float, medians: float, costs: Costs) -> int | None:
@@ -81,7 +81,7 @@ def runs_of(within: float, medians: float, costs: Costs) -> int | None:
     if between <= 0:
         return MOST_RUNS
     best = math.sqrt(costs.session / costs.run * _OF_MEDIAN * within / between)
-    return int(max(FEWEST_RUNS, min(MOST_RUNS, math.ceil(best))))
+    return max(FEWEST_RUNS, math.ceil(best)) if best < MOST_RUNS else MOST_RUNS
 
 
 def processes_wanted(found: Components, precision: float, comparisons: int) -> int:
