@@ -82,7 +82,7 @@ def _scattered(levels: Levels, precision: float, max_time: float) -> Caution | N
         kind="unsteady",
         message=f"{told} (standard deviation), more than on a quiet machine",
         advice="stop other programs and keep the clock fixed"
-        + (f", or average over more: --max-time {2 * max_time:.0f}" if needed else ""),
+        + (f", or average over more: --max-time {2 * max_time:g}" if needed else ""),
     )
 
 

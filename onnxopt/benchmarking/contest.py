@@ -54,6 +54,11 @@ class Block:
         """How many processes have measured it."""
         return max((len(each) for each in self.samples.values()), default=0)
 
+    @property
+    def least_measured(self) -> int:
+        """In how many processes the candidate was measured that was in the fewest."""
+        return min((sum(map(bool, each.levels)) for each in self.samples.values()), default=0)
+
     def questions(self) -> list[Pairs]:
         """Return the logarithms that each question is decided by: pairs, or of one model levels."""
         alive = self.alive
@@ -68,12 +73,14 @@ class Block:
         if len(alive) == 1:
             low, high = interval_of(self.samples[alive[0].key].levels)
             return math.log(high / low) / 2 if low > 0 and math.isfinite(high) else math.inf
+        if not alive:
+            return math.inf
         first = self.samples[alive[0].key].levels
         found = [
             estimate(first, self.samples[each.key].levels, comparisons=comparisons)
             for each in alive[1:]
         ]
-        return max((each.half_width if each else math.inf for each in found), default=0.0)
+        return max(each.half_width if each else math.inf for each in found)
 
     def typical(self, start: float) -> Costs:
         """Return what its sessions took lately, on average; `start` is what a process takes."""
@@ -160,7 +167,8 @@ class Contest:
                 and block.processes >= block.wanted
                 and block.half_width(self.comparisons) <= math.log1p(self.precision)
             )
-            late = block.processes >= _FEWEST_AT_ANY_COST and self._least(block) > self._left(block)
+            enough = block.least_measured >= _FEWEST_AT_ANY_COST
+            late = enough and self._least(block) > self._left(block)
             block.closed = block.closed or not block.alive or narrow or late
 
     def _process(self, number: int) -> None:

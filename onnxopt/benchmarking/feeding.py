@@ -7,16 +7,15 @@ one file of `feedfile` for each batch and tells of each in an event: `fed` with 
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnxopt.benchmarking.events import receive, tell
 from onnxopt.benchmarking.feedfile import describe_feed, load_feed, save_feed
 from onnxopt.benchmarking.processes import listen
-from onnxopt.errors import DataError, OnnxOptError
+from onnxopt.errors import DataError, ModelError, OnnxOptError, ProviderError
 
 FEEDER = "onnxopt.benchmarking.feeding"
 
@@ -78,23 +77,22 @@ def feeds_for(
     return found
 
 
-def _tell(**event: Any) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
 def _feed(plan: Mapping[str, Any]) -> None:
     from onnxopt.graph import io
 
     maker = _Maker(plan, io.load(plan["path"]))
     for job in plan["batches"]:
-        _tell(event="begin", key=plan["path"])
+        tell(event="begin", key=plan["path"])
         try:
             feed, file = maker.shared(job) or maker.own(job)
         except OnnxOptError as error:
-            _tell(event="failed", key="", batch=job["batch"], message=str(error))
+            tell(event="failed", key="", batch=job["batch"], message=str(error))
             continue
-        _tell(
+        except MemoryError as error:
+            message = f"not enough memory for inputs of this size: {error}"
+            tell(event="failed", key="", batch=job["batch"], message=message)
+            continue
+        tell(
             event="fed",
             batch=job["batch"],
             file=file,
@@ -111,7 +109,7 @@ class _Maker:
         self.engine: Any = None
 
     def shared(self, job: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
-        """Return the first model's feed if it fits this one."""
+        """Return the first model's feed if this one runs with it."""
         from onnxopt.runtime.feeding.feeds import check_feed, model_inputs
 
         if not job["first"]:
@@ -119,9 +117,20 @@ class _Maker:
         feed = load_feed(Path(job["first"]))
         try:
             check_feed(feed, model_inputs(self.model), "the first model's feed")
+            self._try(feed)
         except DataError:
             return None
         return feed, job["first"]
+
+    def _try(self, feed: dict[str, Any]) -> None:
+        """Run once, where onnxruntime can on the processor: ids may be beyond this vocabulary."""
+        from onnxopt.runtime.sessions.engine import ONNXRUNTIME, open_engine
+
+        try:
+            self.engine = self.engine or open_engine(self.plan["path"], only=ONNXRUNTIME)
+        except (ModelError, ProviderError):
+            return
+        self.engine.run(feed)
 
     def own(self, job: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         """Make a feed with which the model runs, and save it."""
@@ -143,13 +152,13 @@ class _Maker:
 
 def main() -> int:
     """Read the plan and carry it out."""
-    plan = json.load(sys.stdin)
+    plan = receive()
     try:
         _feed(plan)
     except OnnxOptError as error:
         for job in plan["batches"]:
-            _tell(event="failed", key="", batch=job["batch"], message=str(error))
-    _tell(event="end")
+            tell(event="failed", key="", batch=job["batch"], message=str(error))
+    tell(event="end")
     return 0
 
 

@@ -19,9 +19,10 @@ from onnxopt.benchmarking.rows import Subject
 from onnxopt.benchmarking.samples import Samples
 from onnxopt.benchmarking.stats import estimate
 from onnxopt.benchmarking.table import Progress, Table, Watch
-from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.errors import OnnxOptError, OutputError, ProviderError
 from onnxopt.report import BenchmarkReport, Difference, Setting
 from onnxopt.runtime.execution.providers import check_usable
+from onnxopt.runtime.feeding.data import check_kind
 from onnxopt.runtime.feeding.feeds import make_batch
 from onnxopt.runtime.machine.isa import usable_cores
 from onnxopt.runtime.sessions.engine import open_engine
@@ -110,6 +111,9 @@ def benchmark(
     count; `against` one to compare with, `anyway` also where that says little. Raises
     `ModelError` for a file that is no model.
     """
+    if plan.data is not None:
+        check_kind(plan.data)
+    _check_room()
     subjects = _subjects(models, plan)
     earlier = None if resume is None else earlier_samples(read(resume), subjects, plan)
     name = "the earlier report" if isinstance(against, Mapping) else Path(str(against)).name
@@ -131,15 +135,42 @@ def benchmark(
     return replace(report, against=found, baseline=name, warnings=(*report.warnings, *cautions))
 
 
+def _check_room() -> None:
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise OutputError(
+            "there is no folder for temporary files", "set TMPDIR to one that can be written"
+        ) from error
+
+
 def _subjects(models: PathLike | Sequence[PathLike], plan: Plan) -> list[Subject]:
     """Read the models, and add the first once more where it is to be compared with itself."""
     paths = [models] if isinstance(models, (str, Path)) else list(models)
     if not paths:
         raise OnnxOptError("there is no model to measure", "give one or more paths")
+    _check_fix(paths, plan.fix)
     subjects = [_read(index, str(path)) for index, path in enumerate(paths)]
     if plan.aa:
         subjects.append(replace(subjects[0], index=len(subjects), control=True))
     return subjects
+
+
+def _check_fix(paths: Sequence[PathLike], sizes: Mapping[str, int]) -> None:
+    """Raise `OnnxOptError` for a dimension that none of the models has."""
+    from onnxopt.graph import io
+    from onnxopt.passes import dims
+
+    models = [io.load(path) for path in paths] if sizes else []
+    for where, size in sizes.items():
+        faults = []
+        for model in models:
+            try:
+                dims.fix(model, {where: size})
+            except OnnxOptError as error:
+                faults.append(error)
+        if len(faults) == len(models):
+            raise faults[0]
 
 
 def _read(index: int, path: str) -> Subject:

@@ -16,6 +16,10 @@ from onnxopt.runtime.machine.isa import usable_cores
 
 _COPIES: tuple[Copies, ...] = ("copied", "bound")
 _MOST_SETTINGS = 1000
+_LARGEST_BATCH = 2**31 - 1
+# Each caller is a thread, too: more would starve whatever else runs on the machine.
+_MOST_THREADS = 1024
+_RATES = 1e-3, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +67,15 @@ class Plan:
         for name in ("providers", "batches", "threads", "callers", "rates", "io"):
             if not getattr(self, name):
                 raise OnnxOptError(f"there are no {name} to measure with", "give one or more")
-        _all("a batch", self.batches, at_least=1)
-        _all("a number of threads", self.threads, at_least=1)
-        _all("a number of callers", self.callers, at_least=1)
+        _all("a batch of {}", self.batches, most=_LARGEST_BATCH)
+        _all("{} threads", self.threads, most=_MOST_THREADS)
+        _all("{} callers", self.callers, most=_MOST_THREADS)
         for rate in self.rates:
-            if rate is not None and not (rate > 0 and math.isfinite(rate)):
-                raise OnnxOptError(f"a rate of {rate} is none", "give requests a second: --rate 50")
+            if rate is not None and not _RATES[0] <= rate <= _RATES[1]:
+                raise OnnxOptError(
+                    f"{rate:g} requests a second cannot be measured",
+                    f"give {_RATES[0]:g} to {_RATES[1]:,.0f}",
+                )
         for io in self.io:
             if io not in _COPIES:
                 raise OnnxOptError(f"inputs and outputs cannot be {io!r}", "say copied or bound")
@@ -116,7 +123,7 @@ class Plan:
         return found
 
 
-def _all(what: str, values: Iterable[int | None], *, at_least: int) -> None:
+def _all(what: str, values: Iterable[int | None], *, most: int) -> None:
     for value in values:
-        if value is not None and value < at_least:
-            raise OnnxOptError(f"{what} of {value} is none", f"give {at_least} or more")
+        if value is not None and not 1 <= value <= most:
+            raise OnnxOptError(f"{what.format(value)} cannot be had", f"give 1 to {most:,}")

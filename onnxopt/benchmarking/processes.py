@@ -13,12 +13,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import onnxopt
 from onnxopt.report import Setting
 
 WORKER = "onnxopt.benchmarking.worker"
+_LAST_BYTES, _LAST_CHARACTERS = 10_000, 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def listen(module: str, plan: Mapping[str, Any], timeout: float) -> Iterator[dic
     for `timeout` seconds, gives a `failed` event with the `key` of the blamed, `message`, and
     `fatal`.
     """
-    with tempfile.TemporaryFile("w+") as errors:
+    with tempfile.TemporaryFile() as errors:
         process = _start(module, errors)
         blamed = ""
         try:
@@ -83,7 +84,8 @@ def listen(module: str, plan: Mapping[str, Any], timeout: float) -> Iterator[dic
                 if event["event"] == "begin":
                     blamed = event["key"]
                 elif event["event"] == "silent":
-                    yield _failed(blamed, f"gave no answer for {timeout:.0f} s and was stopped")
+                    told = f"gave no answer for {timeout:g} s and was stopped"
+                    yield _failed(blamed, f"{told}; --timeout gives it longer")
                     return
                 else:
                     yield event
@@ -93,7 +95,7 @@ def listen(module: str, plan: Mapping[str, Any], timeout: float) -> Iterator[dic
             process.wait()
 
 
-def _start(module: str, errors: Any) -> subprocess.Popen[str]:
+def _start(module: str, errors: BinaryIO) -> subprocess.Popen[str]:
     """Start a fresh interpreter that finds this very package."""
     parent = str(Path(onnxopt.__file__).resolve().parents[1])
     paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -103,7 +105,8 @@ def _start(module: str, errors: Any) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
 
@@ -123,8 +126,9 @@ def _events(process: subprocess.Popen[str], timeout: float) -> Iterator[dict[str
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line)
+        with process.stdout as printed:
+            for line in printed:
+                lines.put(line)
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
@@ -156,10 +160,9 @@ def _failed(key: str, message: str) -> dict[str, Any]:
     return {"event": "failed", "key": key, "message": message, "fatal": True}
 
 
-def _last_words(process: subprocess.Popen[str], errors: Any) -> str:
+def _last_words(process: subprocess.Popen[str], errors: BinaryIO) -> str:
     code = process.wait()
-    errors.seek(0)
-    printed = " ".join(errors.read().split())[-300:]
+    printed = _last_printed(errors)
     if code < 0:
         try:
             name = signal.Signals(-code).name
@@ -167,4 +170,15 @@ def _last_words(process: subprocess.Popen[str], errors: Any) -> str:
             name = f"signal {-code}"
         out_of_memory = " (out of memory?)" if name == "SIGKILL" else ""
         return f"crashed the process with {name}{out_of_memory} {printed}".strip()
-    return f"ended the process with code {code}: {printed}"
+    return f"ended the process with code {code}: {printed or 'it said nothing'}"
+
+
+def _last_printed(errors: BinaryIO) -> str:
+    """Return the end of what was printed; of a traceback the error, which its last lines are."""
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - _LAST_BYTES))
+    text = errors.read().decode(errors="replace")
+    _, trace, lines = text.rpartition("Traceback (most recent call last):")
+    if trace:
+        said = [line for line in lines.splitlines() if line[:1] not in {"", " "}]
+        text = " ".join(said) or lines
+    return " ".join(text.split())[-_LAST_CHARACTERS:]

@@ -10,7 +10,7 @@ from typing import Any
 from onnxopt.benchmarking import environment
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.rows import Subject
-from onnxopt.benchmarking.samples import Samples, restored
+from onnxopt.benchmarking.samples import Samples, Store, restored
 from onnxopt.errors import OnnxOptError
 from onnxopt.report import Setting
 
@@ -21,6 +21,24 @@ _DEVICE = ("gpu", "gpu_driver", "cuda", "cudnn", "tensorrt")
 _MAY_CHANGE = {"precision", "max_time", "timeout", "profile", "strict"}
 _MADE = "it is made with: onnxopt benchmark MODEL --json FILE"
 _HINT = "leave out --resume to begin anew"
+
+_PARTS = {"plan": Mapping, "environment": Mapping, "results": Sequence}
+_ROW = {
+    "model": str,
+    "sha256": str,
+    "provider": str,
+    "batch": int | None,
+    "threads": int,
+    "callers": int | None,
+    "rate": int | float | None,
+    "io": str | None,
+    "executed": str,
+    "feeds": Mapping,
+    "options": Mapping,
+    "error": str | None,
+    "processes": Sequence,
+}
+_LONGEST_NS = 1 << 62
 
 Key = tuple[str, bool, Setting]
 """Sha256 of a model, whether it is the control, and its setting."""
@@ -36,26 +54,46 @@ def earlier_samples(
     """
     found = {name: value for name, value in plan.to_dict().items() if name not in _MAY_CHANGE}
     for name, value in found.items():
-        if (report.get("plan") or {}).get(name) != value:
+        then = report["plan"].get(name)
+        if then != value:
             raise OnnxOptError(
-                f"the report to resume was made with another {name.replace('_', ' ')}", _HINT
+                f"the report to resume was made with other {name.replace('_', ' ')}"
+                f" ({_told(then)}, now {_told(value)})",
+                _HINT,
             )
     different = machine_differences(report, environment.snapshot(plan.providers).described)
     if different:
         raise OnnxOptError(f"the report to resume was made with another {different[0]}", _HINT)
-    known = {subject.sha256 for subject in subjects}
+    _check_models(report, subjects)
     made: dict[Key, list[Samples]] = {}
+    store = Store()
+    for row in report["results"]:
+        if row["processes"]:
+            setting = setting_of(row)
+            throughput = setting.metric == "throughput"
+            samples = restored(row["processes"], per_request=throughput, store=store)
+            key = row["sha256"], row.get("control", False), setting
+            made.setdefault(key, []).append(samples)
+    return made
+
+
+def _check_models(report: Mapping[str, Any], subjects: Sequence[Subject]) -> None:
+    """Raise `OnnxOptError` where other models were measured, or they have changed since."""
+    known = {subject.sha256 for subject in subjects}
     for row in report["results"]:
         if row["sha256"] not in known:
             raise OnnxOptError(
                 f"{row['model']} has changed since it was measured, or is none of the models now",
                 _HINT,
             )
-        if row["processes"]:
-            setting = setting_of(row)
-            samples = restored(row["processes"], per_request=setting.metric == "throughput")
-            made.setdefault((row["sha256"], row["control"], setting), []).append(samples)
-    return made
+    measured = {row["sha256"] for row in report["results"]}
+    for subject in subjects:
+        if subject.sha256 not in measured:
+            raise OnnxOptError(f"{subject.path} is not in the report to resume", _HINT)
+
+
+def _told(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read(report: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -69,11 +107,32 @@ def read(report: str | Path | Mapping[str, Any]) -> dict[str, Any]:
             found = json.loads(Path(report).read_text(encoding="utf-8"))
         except OSError as error:
             raise OnnxOptError(f"cannot read {name}: {error.strerror}", _MADE) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OnnxOptError(f"{name} is no JSON", _MADE) from error
     if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
         raise OnnxOptError(f"{name} is no report of onnxopt benchmark", _MADE)
+    if not (_has(found, _PARTS) and all(map(_is_row, found["results"]))):
+        raise OnnxOptError(f"{name} is damaged: not all of it is as onnxopt wrote it", _MADE)
     return dict(found)
+
+
+def _has(thing: Any, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(thing, Mapping) and all(
+        isinstance(thing.get(name), kind) for name, kind in kinds.items()
+    )
+
+
+def _is_row(row: Any) -> bool:
+    return _has(row, _ROW) and all(
+        _has(process, {"sessions": Sequence}) and all(map(_is_session, process["sessions"]))
+        for process in row["processes"]
+    )
+
+
+def _is_session(session: Any) -> bool:
+    return _has(session, {"times_ns": Sequence, "wall_ns": int | None}) and all(
+        isinstance(time, int) and 0 <= time <= _LONGEST_NS for time in session["times_ns"]
+    )
 
 
 def setting_of(row: Mapping[str, Any]) -> Setting:

@@ -168,7 +168,9 @@ def _numbers(samples: Samples, setting: Setting) -> _Numbers:
         found.throughput = size * samples.runs / max(1, sum(map(sum, samples.walls)))
     else:
         found.throughput = size / level
-        found.intervals["throughput"] = _around(size / level, size / high, size / low)
+        found.intervals["throughput"] = _around(
+            size / level, size / high, size / low if low else math.inf
+        )
     found.intervals = {
         name: bounds for name, bounds in found.intervals.items() if all(map(math.isfinite, bounds))
     }

@@ -15,7 +15,7 @@ from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.processes import Candidate
 from onnxopt.benchmarking.resume import Key
 from onnxopt.benchmarking.rows import Row, Subject, best_of, not_compared
-from onnxopt.benchmarking.samples import Samples
+from onnxopt.benchmarking.samples import Samples, Store
 from onnxopt.benchmarking.stats import estimate
 from onnxopt.errors import ProviderError
 from onnxopt.report import BenchmarkReport, Caution, Ceiling, Difference, Hotspots, Setting
@@ -25,7 +25,7 @@ from onnxopt.runtime.execution.providers import check_usable, find_provider
 Progress = Callable[[str, float | None], None]
 Watch = Callable[[BenchmarkReport], None]
 
-_FEEDS, _ALONE = 0.05, 0.15  # of the whole, as progress goes
+_SHORT = 0.5  # seconds that a process takes which makes inputs, or loads a model: a guess
 
 
 class Table:
@@ -82,7 +82,11 @@ class Table:
             after=self._after,
         )
         self._failed = contest.failed
-        contest.run()
+        try:
+            contest.run()
+        except (KeyboardInterrupt, SystemExit):  # what the last process has told counts, too
+            self._after(contest.done())
+            raise
         self._update()
         if self.plan.profile:
             self._profile()
@@ -117,9 +121,10 @@ class Table:
 
     def _feed(self, folder: Path) -> None:
         batches = list(dict.fromkeys(self.plan.batches))
+        feeds, _ = self._shares()
         first: Mapping[int | None, Fed] = {}
         for number, subject in enumerate(self.subjects):
-            self._tell("making inputs", _FEEDS * number / len(self.subjects))
+            self._tell("making inputs", feeds * number / len(self.subjects))
             if all(row.failure for row in self._rows_of(subject)):
                 continue
             fed = feeds_for(
@@ -143,8 +148,9 @@ class Table:
     def _observe(self) -> None:
         """Run each model alone once for all traffic that it gets later."""
         known: dict[tuple[str, Setting], Alone] = {}
+        feeds, alone = self._shares()
         for number, row in enumerate(self.rows):
-            self._tell("loading", _FEEDS + (_ALONE - _FEEDS) * number / len(self.rows))
+            self._tell("loading", feeds + alone * number / len(self.rows))
             if row.failure:
                 continue
             provider = find_provider(row.setting.provider)
@@ -159,7 +165,7 @@ class Table:
             if alike not in known:
                 known[alike] = observe(
                     self._candidate(row),
-                    times=TIMES if len(self.rows) <= 8 else max(1, TIMES - 1),
+                    times=self._times(),
                     builds=provider.builds,
                     timeout=self.plan.timeout,
                 )
@@ -180,6 +186,7 @@ class Table:
     def _make_blocks(self) -> list[Block]:
         """Put the models of a setting that share a feed into one block, each other into its own."""
         made: dict[str, Block] = {}
+        store = Store()
         for row in self._measurable():
             shared = row.subject.index == 0 or row.fed.shared
             name = f"{row.setting} {'' if shared else row.subject.index}"
@@ -188,7 +195,8 @@ class Table:
             alike = (row.subject.sha256, row.subject.control, row.setting)
             row.samples = next(self._earlier.get(alike, iter(())), None)
             if row.samples is None:
-                row.samples = Samples(per_request=row.setting.metric == "throughput")
+                throughput = row.setting.metric == "throughput"
+                row.samples = Samples(per_request=throughput, store=store)
             block.samples[row.key] = row.samples
         return list(made.values())
 
@@ -198,11 +206,24 @@ class Table:
     def _rows_of(self, subject: Subject) -> list[Row]:
         return [row for row in self.rows if row.subject is subject]
 
+    def _times(self) -> int:
+        """Return in how many processes each model is loaded alone."""
+        return TIMES if len(self.rows) <= 8 else max(1, TIMES - 1)
+
+    def _shares(self) -> tuple[float, float]:
+        """Guess which shares of the whole making inputs and loading models alone are."""
+        settings = self.plan.settings()
+        loaded = len({without_traffic(setting) for setting in settings}) * self._times()
+        each = _SHORT * len(self.subjects)
+        whole = each * (1 + loaded) + max(self.plan.max_time, 1.0) * len(settings)
+        return each / whole, each * loaded / whole
+
     def _comparisons(self) -> int:
         return max(1, sum(max(0, len(block.candidates) - 1) for block in self._blocks))
 
     def _after(self, done: float) -> None:
-        self._tell("measuring", _ALONE + (1 - _ALONE) * min(done, 0.999))
+        before = sum(self._shares())
+        self._tell("measuring", before + (1 - before) * min(done, 0.999))
         if self._watch is not None:
             self._watch(self.report(final=False))
 
@@ -213,7 +234,7 @@ class Table:
             block = owners.get(row.key)
             if block is not None:
                 row.overloaded = block.overloaded.get(row.key, 0)
-                row.half_width = block.half_width(self._comparisons())
+                row.half_width = math.expm1(block.half_width(self._comparisons()))
 
     def _differences(self) -> tuple[Difference, ...]:
         """Compare the models of each block with its first, where that could be measured."""
@@ -261,7 +282,9 @@ class Table:
             self.hotspots.append(found)
 
     def _judge(self) -> list[Caution]:
-        """Say what the machine did meanwhile that speaks against the numbers."""
+        """Say what the machine did meanwhile that speaks against the numbers, if there are any."""
+        if not any(row.samples and row.samples.runs for row in self.rows):
+            return []
         busiest = max(row.setting.threads * row.setting.callers for row in self.rows)
         narrow = math.log1p(self.plan.precision)
         return environment.judge(

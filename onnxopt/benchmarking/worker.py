@@ -15,10 +15,8 @@ Before each candidate it says which, so that the parent knows whom to blame. Eve
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,22 +24,23 @@ from typing import Any
 
 from onnxopt.benchmarking import traffic
 from onnxopt.benchmarking.clock import Call, measure, time_runs, warm
+from onnxopt.benchmarking.events import receive, tell
 from onnxopt.benchmarking.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
 from onnxopt.runtime.machine.devices import device_bytes, energy_joules
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.runtime.sessions.binding import prepare
-from onnxopt.runtime.sessions.session import RunError, assignments, cause, open_session
+from onnxopt.runtime.sessions.session import (
+    RunError,
+    assignments,
+    cause,
+    import_onnxruntime,
+    open_session,
+)
 
 _SOLO_RUNS = 5
 _DRIVEN_SECONDS = 0.5
 _ENERGY_NS = 1_000_000_000
-
-
-def tell(**event: Any) -> None:
-    """Print one event."""
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
 
 
 class Started:
@@ -182,8 +181,9 @@ def _warm_and_measure(
 
 def main() -> int:
     """Read the plan and carry it out."""
-    plan = json.load(sys.stdin)
+    plan = receive()
     candidates = plan["candidates"]
+    import_onnxruntime()  # or the first model would be said to load as long as this does
     tell(event="ready")
     if plan["alone"]:
         (candidate,) = candidates

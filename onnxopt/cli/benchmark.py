@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from onnxopt.cli import options
 from onnxopt.cli.output import Output
 from onnxopt.cli.progress import ProgressLine
 from onnxopt.cli.values import FiniteFloat, Percent, Seconds, Several, joined
-from onnxopt.errors import OnnxOptError
+from onnxopt.errors import OnnxOptError, OutputError
 
 if TYPE_CHECKING:
     from onnxopt.report import BenchmarkReport, Copies
@@ -138,35 +139,60 @@ def command(
 
     Exit status: 0 done; 1 a model could not be run, or is slower than allowed; 2 bad usage.
     """
-    output.check(*models)
+    output.check(*models, samples=asked["data"], baseline=against)
     _check_usage(models, output, against=against, max_slowdown=max_slowdown, resume=resume)
     from onnxopt import api
     from onnxopt.render.terminal import benchmark as terminal
-    from onnxopt.render.terminal import live
 
-    with ProgressLine(quiet=output.quiet) as progress:
-
-        def watch(partial: BenchmarkReport) -> None:
-            progress.show(live.table_of(partial))
-            if output.places.get("json", "-") != "-":
-                output.only("json").write(lambda: partial)
-
-        report = api.benchmark(
-            list(models),
-            **{name: value for name, value in asked.items() if value not in ((), None)},
-            io=io or ("copied",),
-            aa=aa,
-            against=against,
-            resume=output.places["json"] if resume else None,
-            progress=progress,
-            watch=watch,
-        )
+    seen = _Seen(output)
+    try:
+        with ProgressLine(quiet=output.quiet) as progress:
+            report = api.benchmark(
+                list(models),
+                **{name: value for name, value in asked.items() if value not in ((), None)},
+                io=io or ("copied",),
+                aa=aa,
+                against=against,
+                resume=output.places["json"] if resume else None,
+                progress=progress,
+                watch=lambda partial: seen.keep(partial, progress),
+            )
+    except (KeyboardInterrupt, OnnxOptError):
+        seen.show(verbose=verbose)
+        raise
     output.emit(
         lambda: report,
         screen=lambda: terminal.report(report, verbose=verbose),
         **_texts(report),
     )
     return output.end(failure(report, max_slowdown), shown=max_slowdown is None)
+
+
+class _Seen:
+    """What is known so far, drawn over the bar and kept in the file that --json names."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output.only("json")
+        self._screen = output.screen
+        self._file = output.places.get("json", "-") != "-"
+        self._latest: BenchmarkReport | None = None
+
+    def keep(self, report: BenchmarkReport, progress: ProgressLine) -> None:
+        """Take the report after another process; a disk that is full now may not be at the end."""
+        from onnxopt.render.terminal import live
+
+        self._latest = report
+        progress.show(live.table_of(report))
+        if self._file:
+            with suppress(OutputError):
+                self._output.write(lambda: report)
+
+    def show(self, *, verbose: bool) -> None:
+        """Show what was measured of a benchmark that came to no end."""
+        if self._latest is not None and self._screen:
+            from onnxopt.render.terminal import benchmark as terminal
+
+            self._output.show(terminal.report(self._latest, verbose=verbose))
 
 
 def _texts(report: BenchmarkReport) -> dict[str, Any]:

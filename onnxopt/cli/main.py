@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -23,6 +24,7 @@ INTERNAL_ERROR = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TERMINATED = 143
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CommandEntry(NamedTuple):
@@ -103,8 +105,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _say(INTERRUPTED, "interrupted")
     except BrokenPipeError:
-        # Python flushes once more at exit, and would complain about the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return BROKEN_PIPE
     except click.UsageError as error:
         return _say(BAD_USAGE, f"error: {_lowered(error)}", f"hint: {_usage_hint(error)}")
@@ -121,13 +122,32 @@ def run(args: Sequence[str] | None = None) -> int:
             BAD_USAGE, "error: not enough memory", "hint: free some, or use a larger machine"
         )
     except Exception as error:  # noqa: BLE001  # the last line of defence
-        _trace_if_asked()
-        return _say(
-            INTERNAL_ERROR,
-            f"internal error: {type(error).__name__}: {' '.join(str(error).split())}",
-            "hint: this is a fault of onnxopt; ONNXOPT_DEBUG=1 shows where, please report it",
-        )
+        return _no_room(error) if getattr(error, "errno", None) in _FULL else _fault(error)
     return status
+
+
+def _no_room(error: Exception) -> int:
+    """Say what a disk that is full kept from being written: a report on its way, as a rule."""
+    assert isinstance(error, OSError)
+    _let_go_of_stdout()
+    where = error.filename or "standard output, or temporary files"
+    return _say(
+        BAD_USAGE, f"error: cannot write {where}: {error.strerror}", "hint: make room for it"
+    )
+
+
+def _fault(error: Exception) -> int:
+    _trace_if_asked()
+    return _say(
+        INTERNAL_ERROR,
+        f"internal error: {type(error).__name__}: {' '.join(str(error).split())}",
+        "hint: this is a fault of onnxopt; ONNXOPT_DEBUG=1 shows where, please report it",
+    )
+
+
+def _let_go_of_stdout() -> None:
+    """Point standard output nowhere: Python flushes once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> NoReturn:
@@ -136,6 +156,9 @@ def main() -> NoReturn:
     gc.set_threshold(50_000, 20, 50)
     # Only an exception lets a command take its temporary files away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # A program that was started with these closed has None for them.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

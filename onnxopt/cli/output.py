@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 GATE_FAILED = 1
 UNBROKEN = 10_000
+NARROWEST = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +32,23 @@ class Output:
         """Tell whether standard output belongs to the person, not to a program."""
         return not self.quiet and "-" not in self.places.values()
 
-    def check(self, *models: str) -> None:
-        """Refuse, before any work, what could not be written or would replace a model."""
+    def check(self, *models: str, **others: str | None) -> None:
+        """Refuse, before any work, what could not be written or would replace what is read.
+
+        `others` are files, by what they are called.
+        """
+        read = [("model", model) for model in models]
+        read += [(name, file) for name, file in others.items() if file is not None]
         seen: dict[str, str] = {}
         for name, path in self.places.items():
-            if path in seen:
+            place = path if path == "-" else os.path.realpath(path)
+            if place in seen:
                 raise OnnxOptError(
-                    f"--{seen[path]} and --{name} both go to {path}", "give one another place"
+                    f"--{seen[place]} and --{name} both go to {path}", "give one another place"
                 )
-            seen[path] = name
+            seen[place] = name
             if path != "-":
-                _check_file(Path(path), models)
+                _check_file(path, read)
 
     def emit(
         self,
@@ -53,22 +61,36 @@ class Output:
 
         `data` gives the report for JSON, `texts` the text for every other format.
         """
-        self.write(data, **texts)
-        if self.screen:
-            # Long tables leave their long lines to the terminal.
-            console().print(screen(), crop=False)
+        try:
+            self.write(data, **texts)
+        finally:  # what was found is shown, though a disk be full
+            if self.screen:
+                self.show(screen())
+
+    def show(self, what: RenderableType) -> None:
+        """Print on standard output."""
+        # Long tables leave their long lines to the terminal.
+        console().print(what, crop=False)
 
     def write(self, data: Callable[[], Any], **texts: Callable[[], str]) -> None:
-        """Write the files that were asked for, each whole or not at all."""
+        """Write the files that were asked for, each whole or not at all.
+
+        What keeps one from being written is raised when the others have been.
+        """
         if not self.places:
             return
         from onnxopt.render import files, json
 
-        if "json" in self.places:
-            files.write(json.chunks(data()), self.places["json"])
-        for name, text in texts.items():
+        faults = []
+        made: dict[str, Callable[[], Any]] = {"json": lambda: json.chunks(data()), **texts}
+        for name, text in made.items():
             if name in self.places:
-                files.write(text(), self.places[name])
+                try:
+                    files.write(text(), self.places[name])
+                except OutputError as error:
+                    faults.append(error)
+        if faults:
+            raise faults[0]
 
     def only(self, *formats: str) -> Output:
         """Return what writes these formats alone."""
@@ -92,22 +114,26 @@ class Output:
 def console() -> Console:
     """Make the console for reports: colours only on a terminal and without NO_COLOR.
 
-    In a file or a pipe no line is broken, so that a name can be found with grep.
+    In a file or a pipe no line is broken, so that a name can be found with grep. A very narrow
+    terminal breaks lines itself, for tables would lose digits.
     """
     from rich.console import Console
 
     sized = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = None if sized else UNBROKEN
+    width = max(shutil.get_terminal_size().columns, NARROWEST) if sized else UNBROKEN
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
-def _check_file(path: Path, models: tuple[str, ...]) -> None:
-    if path.is_dir():
+def _check_file(place: str, read: Sequence[tuple[str, str]]) -> None:
+    path = Path(place)
+    if os.path.isdir(place):  # noqa: PTH112 - pathlib's raises for a name that is too long
         raise OutputError(f"{path} is a directory", "give the name of a file in it")
     if not path.parent.is_dir():
         hint = f"make it first: mkdir -p {path.parent}"
         raise OutputError(f"there is no directory {path.parent}", hint)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise OutputError(f"{path} is not writable", "choose another place for the report")
-    if any(path.resolve() == Path(model).resolve() for model in models):
-        raise OutputError(f"the report would replace the model {path}", "give it another name")
+    for what, file in read:
+        if os.path.realpath(place) == os.path.realpath(file):
+            raise OutputError(f"the report would replace the {what} {path}", "give it another name")
+    from onnxopt.render.files import check
+
+    check(place)

@@ -10,11 +10,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 SECONDS_BEFORE_SHOWN = 2.0
 # Drawing costs time of the processor that is being measured: twice a second is enough.
 DRAWN_PER_SECOND = 2
+_BELOW = 2  # the bar, and the line that the cursor stands on
+
+
+class _Above:
+    """What fits above the bar: of more than a screen, lines that scroll away stay behind."""
+
+    def __init__(self, whole: RenderableType) -> None:
+        self._whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment, Segments
+
+        free = options.update(height=None)
+        lines = console.render_lines(self._whole, free, pad=False)
+        for each in lines[: max(0, console.height - _BELOW)]:
+            yield Segments([*each, Segment.line()])
 
 
 class ProgressLine:
@@ -76,7 +92,7 @@ class ProgressLine:
 
             def get_renderables(self) -> Iterable[RenderableType]:
                 if owner._above is not None:
-                    yield owner._above
+                    yield _Above(owner._above)
                 yield from super().get_renderables()
 
         with self._lock:

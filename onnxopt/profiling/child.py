@@ -6,15 +6,14 @@ Run as `python -m onnxopt.profiling.child` with a plan as JSON on standard input
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from onnxopt.benchmarking.events import receive, tell
 from onnxopt.benchmarking.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph.work import macs, traffic
@@ -37,23 +36,18 @@ _LONG_SECONDS = 0.05  # the next larger product takes eight times as long
 
 def main() -> int:
     """Read the plan and carry it out."""
-    plan = json.load(sys.stdin)
+    plan = receive()
     # Kernels of CUDA are only queued by the node that the trace times, unless each is waited for.
     os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
-    _tell(event="begin", key="")
+    tell(event="begin", key="")
     try:
         found = _ceiling(plan) if plan["ceiling"] else _profile(plan)
     except OnnxOptError as error:
-        _tell(event="failed", key="", message=error.message)
+        tell(event="failed", key="", message=error.message)
     else:
-        _tell(event="profiled", **found)
-    _tell(event="end")
+        tell(event="profiled", **found)
+    tell(event="end")
     return 0
-
-
-def _tell(**event: Any) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
 
 
 class _Traced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onnxopt.errors import OutputError
+
+_START = 4096
 
 
 def write(text: str | Iterable[str], destination: str) -> None:
@@ -34,9 +37,50 @@ def write(text: str | Iterable[str], destination: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write {destination}: {error.strerror}", "choose another place for the report"
-        ) from error
+        raise _refused(destination, error) from error
+
+
+def check(destination: str) -> None:
+    """Raise `OutputError` where `write` could not write a file, or would replace what is no text.
+
+    Nothing is left behind.
+    """
+    path = Path(destination)
+    try:
+        if path.exists() and not path.is_file():
+            return
+        if path.exists() and _is_binary(path):
+            raise OutputError(
+                f"{destination} holds data, which the report would replace",
+                "give the report another name, or delete that file first",
+            )
+        if path.exists() and not os.access(path, os.W_OK):
+            raise OutputError(f"{path} is not writable", "choose another place for the report")
+        temporary = _beside(path.resolve())
+        temporary.open("xb").close()
+        temporary.unlink()
+    except OSError as error:
+        raise _refused(destination, error) from error
+
+
+def _is_binary(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(_START)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return True
+    return b"\0" in start
+
+
+def _refused(destination: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {destination}: {error.strerror}", "choose another place for the report"
+    )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _write(pieces: Iterable[str], file: BinaryIO) -> None:
@@ -45,7 +89,7 @@ def _write(pieces: Iterable[str], file: BinaryIO) -> None:
 
 
 def _replace(path: Path, pieces: Iterable[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("xb") as file:
             _write(pieces, file)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,7 +71,7 @@ def test_a_model_that_hangs_is_stopped(tmp_path, candidate):
     _, event = measure_turns([candidate(pipe)], seconds=0, seed=0, timeout=1.5)
     assert event["event"] == "failed"
     assert event["key"] == "a"
-    assert "no answer for 2 s" in event["message"]
+    assert "no answer for 1.5 s" in event["message"]
 
 
 def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
@@ -86,6 +88,9 @@ def test_a_feed_that_the_model_refuses_is_a_failure(save, candidate):
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out of memory?"),
         ("import sys; sys.exit('last words')", "code 1: last words"),
+        ("import sys; sys.exit(3)", "code 3: it said nothing"),
+        ("[][0]", "code 1: IndexError: list index out of range"),
+        ("import os; os.write(2, b'\\xff bytes'); os._exit(4)", "code 4: \ufffd bytes"),
     ],
 )
 def test_a_process_that_dies_says_how(save, candidate, monkeypatch, code, told):
@@ -120,3 +125,58 @@ def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
 
     monkeypatch.setattr(processes, "_start", start)
     assert list(measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)) == []
+
+
+def test_onnxruntime_is_there_before_a_model_is_loaded():
+    code = """
+import sys, onnxopt.benchmarking.worker as worker
+worker.receive = lambda: {"alone": False, "candidates": [], "seconds": 0, "seed": 0}
+worker.run_turns = lambda *_: None
+worker.tell = lambda event: print(event, "onnxruntime" in sys.modules)
+worker.main()
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[0] == "ready True"
+
+
+def test_what_is_printed_without_an_end_swallows_no_event(save, candidate, monkeypatch, tmp_path):
+    noise = "import os; os.write(1, b'\\xff no end')"
+    (tmp_path / "sitecustomize.py").write_text(f"import atexit\n{noise}\natexit.register(print, 1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    begun, *events = measure_turns([candidate(save("a.onnx"))], seconds=0, seed=0, timeout=60)
+    assert begun == {"event": "ready"}
+    assert [event["event"] for event in events] == ["session"] * 2
+
+
+def test_a_worker_ends_with_its_parent(tmp_path, candidate):
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    code = """
+import os, sys
+from onnxopt.benchmarking import processes
+from onnxopt.report import Setting
+path, feed = sys.argv[1:]
+start = processes._start
+def started(*given):
+    child = start(*given)
+    print(child.pid, flush=True)
+    return child
+processes._start = started
+alone = processes.Candidate(key="a", path=path, feed=feed, setting=Setting())
+for event in processes.measure_alone(alone, timeout=60):
+    os.kill(os.getpid(), 9)
+"""
+    program = [sys.executable, "-c", code, str(pipe), candidate(pipe).feed]
+    child = int(subprocess.run(program, capture_output=True, text=True, check=False).stdout)
+    deadline = time.monotonic() + 20
+    while is_running(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

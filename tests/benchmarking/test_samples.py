@@ -1,5 +1,6 @@
 """Samples on disk: all of them are there, and the memory that they take is not."""
 
+import errno
 import json
 import math
 import tracemalloc
@@ -7,7 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking.samples import Samples, restored
+from onnxopt.benchmarking.samples import Samples, Store, restored
+from onnxopt.errors import OutputError
 from onnxopt.render.json import chunks
 
 
@@ -109,3 +111,50 @@ def test_two_million_runs_take_little_memory_to_keep_and_to_write():
     assert samples.runs == 2_000_000
     assert written > 3.5e6
     assert peak < 20e6
+
+
+def filled(store=None):
+    samples = Samples(store=store)
+    samples.begin_process()
+    samples.add([5, 7, 9])
+    samples.add([8, 8], wall_ns=20)
+    samples.begin_process()
+    return samples
+
+
+def plain(samples):
+    return [{"sessions": [dict(session) for session in process["sessions"]]} for process in samples]
+
+
+def test_samples_of_many_rows_share_a_file():
+    store = Store()
+    one, two = filled(store), filled(store)
+    one.add([1])
+    two.add([2])
+    assert [each["sessions"][0]["times_ns"] for each in (one[1], two[1])] == [[1], [2]]
+    assert one[0]["sessions"][0]["times_ns"] == two[0]["sessions"][0]["times_ns"] == [5, 7, 9]
+    assert plain(restored(plain(one), store=store)) == plain(one)
+
+
+def test_a_full_disk_is_told_and_what_was_kept_is_still_there(monkeypatch):
+    samples = filled()
+    whole = samples._store._file
+
+    class Full:
+        room = 12
+
+        def write(self, data):
+            written = whole.write(data[: self.room])
+            Full.room -= written
+            if not written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return written
+
+        def __getattr__(self, name):
+            return getattr(whole, name)
+
+    monkeypatch.setattr(samples._store, "_file", Full())
+    with pytest.raises(OutputError, match=r"cannot keep samples in .*: No space left on device"):
+        samples.add([1, 2, 3])
+    assert samples[0]["sessions"][0]["times_ns"] == [5, 7, 9]
+    assert (samples.runs, len(samples[1]["sessions"])) == (5, 0)

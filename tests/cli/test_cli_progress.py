@@ -3,9 +3,11 @@ import sys
 import time
 
 import pytest
+from rich.console import Console, Group
+from rich.text import Text
 
 from onnxopt.cli import progress
-from onnxopt.cli.progress import ProgressLine
+from onnxopt.cli.progress import ProgressLine, _Above
 
 
 class Screen(io.StringIO):
@@ -53,3 +55,10 @@ def test_short_work_leaves_the_terminal_alone(monkeypatch):
     with ProgressLine() as line:
         line("fold", 1.0)
     assert screen.getvalue() == ""
+
+
+def test_of_a_tall_table_as_much_is_shown_as_fits_above_the_bar():
+    console = Console(file=io.StringIO(), width=20, height=6)
+    tall = Group(*(Text(f"row {number}") for number in range(30)))
+    console.print(_Above(tall))
+    assert console.file.getvalue().split("\n") == ["row 0", "row 1", "row 2", "row 3", ""]

@@ -48,7 +48,7 @@ def report(result: BenchmarkReport, *, verbose: bool = False) -> RenderableType:
     if together := timings.together((*result.differences, *result.against)):
         parts.append(line(together, FAINT))
     if not result.complete:
-        parts.append(line("not finished: --resume goes on", CARE))
+        parts.append(line("not finished: --resume goes on with what --json kept", CARE))
     parts.append(line(f"took {human_seconds(result.seconds)}", FAINT))
     return Group(*parts)
 

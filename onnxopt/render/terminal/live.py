@@ -21,6 +21,8 @@ def table_of(report: BenchmarkReport) -> RenderableType:
     made = table("model", "setting", *numbers, right=numbers)
     for each in report.results[:_SHOWN]:
         row(made, _cells(each), BAD if each.error else "")
+    for column in made.columns:  # a row of several lines would take the room of others
+        column.no_wrap, column.overflow = True, "ellipsis"
     more = len(report.results) - _SHOWN
     if more > 0:
         row(made, (f"and {more} more", "", "", "", ""), FAINT)

@@ -8,6 +8,7 @@ dicts of arrays.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,17 +41,28 @@ def load_data(path: Path | str, inputs: Sequence[Input]) -> Iterator[dict[str, A
         raise DataError(f"{path} holds no samples", _FORMS)
 
 
+def check_kind(path: Path | str) -> None:
+    """Raise `DataError` for what can be no samples of any model."""
+    script = _script(str(path))
+    file = Path(path) if script is None else script[0]
+    if not file.exists():
+        raise DataError(f"{file} does not exist", _FORMS)
+    if script is None and not file.is_dir() and file.suffix != ".npz":
+        raise DataError(f"{file} is no kind of samples that can be read", _FORMS)
+
+
+def _script(text: str) -> tuple[Path, str] | None:
+    """Take `file.py:function` apart."""
+    found = re.fullmatch(r"(.+\.py):(\w+)", text)
+    return None if found is None else (Path(found[1]), found[2])
+
+
 def _read(path: Path, text: str, inputs: Sequence[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
-    script = re.fullmatch(r"(.+\.py):(\w+)", text)
+    check_kind(text)
+    script = _script(text)
     if script is not None:
-        return _from_function(Path(script[1]), script[2])
-    if path.is_dir():
-        return _from_folder(path, inputs)
-    if not path.exists():
-        raise DataError(f"{path} does not exist", _FORMS)
-    if path.suffix == ".npz":
-        return _from_npz(path, inputs)
-    raise DataError(f"{path} is no kind of samples that can be read", _FORMS)
+        return _from_function(*script)
+    return _from_folder(path, inputs) if path.is_dir() else _from_npz(path, inputs)
 
 
 def _from_npz(path: Path, inputs: Sequence[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -179,7 +191,8 @@ def _from_function(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]
             f"{path}:{name} failed: {type(error).__name__}: {error}", "run it by itself first"
         ) from error
     if function is None:
-        raise DataError(f"{path} has no function {name!r}", near_matches(name, vars(module)))
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise DataError(f"{path} has no function {name!r}", near_matches(name, functions))
 
 
 def _as_dict(feed: Any, where: str) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from onnxopt.errors import DataError
 from onnxopt.runtime.feeding.data import check_feed, load_data
 from onnxopt.runtime.feeding.inputs import Input, model_inputs
 from onnxopt.runtime.feeding.roles import Role, find_role
-from onnxopt.runtime.feeding.sizes import Purpose, Sizes, candidates, kinds_of, with_batch
+from onnxopt.runtime.feeding.sizes import (
+    Purpose,
+    Sizes,
+    candidates,
+    kinds_of,
+    resolve_fix,
+    with_batch,
+)
 from onnxopt.runtime.feeding.values import Turn, draw
 
 if TYPE_CHECKING:
@@ -74,6 +81,7 @@ def make_batch(
     if batch is not None and not free and _batch_sizes(inputs) != {batch}:
         told = ", ".join(f"{spec.name} {spec.describe()}" for spec in inputs)
         raise DataError(f"the model does not take a batch of {batch}: {told}", "leave out --batch")
+    _check_one_batch(free, batch, resolve_fix(inputs, fix or {}))
     if data is None:
         sizes = {**(dict.fromkeys(free, batch) if batch else {}), **(fix or {})}
         made = make_feeds(model, runs=runs, seed=seed, count=1, fix=sizes, purpose="measure")
@@ -83,6 +91,15 @@ def make_batch(
     if len(feeds) < wanted:
         raise DataError(f"{data} holds {len(feeds)} samples, {wanted} are wanted", "give more")
     return feeds[0] if not free or wanted == 1 else _join(feeds, inputs, set(free))
+
+
+def _check_one_batch(free: Sequence[str], batch: int | None, fixed: Mapping[str, int]) -> None:
+    for name in free:
+        if batch is not None and fixed.get(name, batch) != batch:
+            raise DataError(
+                f"dimension {name!r} is {fixed[name]} by --fix, and the batch is {batch}",
+                "leave one of them out",
+            )
 
 
 def _batch_sizes(inputs: Sequence[Input]) -> set[int]:

@@ -125,7 +125,7 @@ def candidates(
     `fix` holds sizes that the user set, by dimension name or `input:axis`.
     """
     kinds = kinds_of(inputs)
-    fixed = _resolve_fix(inputs, fix)
+    fixed = resolve_fix(inputs, fix)
     rankless = [spec for spec in inputs if spec.dims is None]
     free = [symbol for symbol in kinds if symbol not in fixed]
     seen: set[tuple[object, ...]] = set()
@@ -169,7 +169,7 @@ def _size(kind: str, attempt: int, purpose: Purpose) -> int:
     return sizes[attempt % len(sizes)]
 
 
-def _resolve_fix(inputs: Sequence[Input], fix: Mapping[str, int]) -> dict[str, int]:
+def resolve_fix(inputs: Sequence[Input], fix: Mapping[str, int]) -> dict[str, int]:
     """Turn `input:axis` into the name that the dimension has; dimension names pass."""
     fixed = dict(fix)
     for spec in inputs:
@@ -182,7 +182,7 @@ def _resolve_fix(inputs: Sequence[Input], fix: Mapping[str, int]) -> dict[str, i
 
 def with_batch(choice: Sizes, inputs: Sequence[Input], fix: Mapping[str, int], batch: int) -> Sizes:
     """Return `choice` with every free batch dimension set to `batch`."""
-    fixed = _resolve_fix(inputs, fix)
+    fixed = resolve_fix(inputs, fix)
     kinds = kinds_of(inputs)
     sizes = {
         symbol: batch if kinds.get(symbol) == "batch" and symbol not in fixed else size

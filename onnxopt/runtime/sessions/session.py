@@ -88,6 +88,8 @@ def open_session(
     ask `placement` who took what.
     """
     onnxruntime = import_onnxruntime()
+    if not isinstance(model, bytes) and not _is_utf8(str(model)):
+        raise SessionError(f"{model}: onnxruntime opens no path that is no UTF-8", "rename it")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _FATAL_ONLY
     settings.intra_op_num_threads = threads or usable_cores()
@@ -218,6 +220,14 @@ def _session_error(model: Path | str | bytes, error: Exception) -> SessionError:
         f"onnxruntime cannot load {name}: {reason}",
         "export the model again; check-model, of the onnx package, says what is wrong",
     )
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _name(model: Path | str | bytes) -> str:
