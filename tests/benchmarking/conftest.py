@@ -5,7 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxopt.benchmarking import contest
+from onnxopt.benchmarking import alone, contest, table
+from onnxopt.benchmarking.feeding import Fed
+
+CPU = "CPUExecutionProvider"
 
 
 @pytest.fixture
@@ -113,3 +116,65 @@ def machine(monkeypatch):
         return made
 
     return install
+
+
+@pytest.fixture
+def loading(monkeypatch):
+    """Let models be loaded in no process: `told` is what it tells of all, and by path what differs.
+
+    Returns the candidates that were loaded.
+    """
+
+    def install(by_path=None, **told):
+        seen = []
+        usual = {
+            "event": "alone",
+            "load_ns": 50_000_000,
+            "first_ns": 3_000_000,
+            "assignments": [["a", "MatMul", CPU], ["b", "MatMul", CPU]],
+            "peak_rss_bytes": 50_000_000,
+            "device_bytes": None,
+            "joules_per_run": None,
+            **told,
+        }
+
+        def measure_alone(candidate, *, timeout):
+            seen.append(candidate)
+            different = (by_path or {}).get(candidate.path, {})
+            yield {"event": "ready"}
+            yield {**usual, "key": candidate.key, **different}
+
+        monkeypatch.setattr(alone, "measure_alone", measure_alone)
+        return seen
+
+    return install
+
+
+@pytest.fixture
+def feeding(monkeypatch):
+    """Let feeds be made in no process: of `others`, by path, each model gets one of its own."""
+
+    def install(others=(), errors=()):
+        def feeds_for(path, batches, folder, *, number, first, **_):
+            if path in errors:
+                return {batch: Fed(error="input 'x' cannot be guessed") for batch in batches}
+            return {
+                batch: Fed(
+                    file=f"{number}-{batch}.npz",
+                    described={"x": f"float32[{batch or 1},8]"},
+                    shared=batch in first and path not in others,
+                )
+                for batch in batches
+            }
+
+        monkeypatch.setattr(table, "feeds_for", feeds_for)
+
+    install()
+    return install
+
+
+@pytest.fixture
+def quick(machine, loading, feeding):
+    """Measure on a `Machine`, with models that are loaded in no process: return that machine."""
+    loading()
+    return machine()
