@@ -184,3 +184,28 @@ def test_load_and_clock_of_the_moment_are_not_another_machine():
     now = environment.snapshot(("cpu",)).described
     then = {"environment": {**now, "load": 99.0, "frequency_mhz": 1, "memory_available_bytes": 1}}
     assert resume.machine_differences(then, now) == []
+
+
+def test_the_file_is_whole_at_every_moment_and_complete_at_the_end(quick, models, tmp_path):
+    from onnxopt.cli.main import run
+
+    place, seen, real = tmp_path / "run.json", [], quick.one
+
+    def one(candidate, level):
+        if place.exists():
+            seen.append(json.loads(place.read_text()))
+        return real(candidate, level)
+
+    quick.one = one
+    asked = ["benchmark", *models, "--threads", "1", "--max-time", "3", "--json", str(place)]
+    assert run([*asked, "--quiet"]) == 0
+    assert seen
+    assert {each["complete"] for each in seen} == {False}
+    runs = [sum(row["runs"] for row in each["results"]) for each in seen]
+    assert runs == sorted(runs)
+    last = json.loads(place.read_text())
+    assert last["complete"]
+    assert sum(row["runs"] for row in last["results"]) > runs[-1] > 0
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".tmp"] == []
+    quick.one = real
+    assert run([*asked, "--quiet", "--resume"]) == 0
