@@ -26,6 +26,7 @@ from onnxopt.benchmarking.stats import interval as interval_of
 _START_SECONDS = 0.4  # to start Python and import what measures: a guess until it is measured
 _RECENT = 50  # sessions by which costs are judged
 _FEWEST_AT_ANY_COST = 2  # below two processes nothing is known of their spread
+_FEW = 4  # up to here each halves the interval or nearly: it may end after the time
 
 
 @dataclass(kw_only=True)
@@ -167,8 +168,9 @@ class Contest:
                 and block.processes >= block.wanted
                 and block.half_width(self.comparisons) <= math.log1p(self.precision)
             )
-            enough = block.least_measured >= _FEWEST_AT_ANY_COST
-            late = enough and self._least(block) > self._left(block)
+            few = block.least_measured < _FEW
+            needed = 0.0 if few else self._least(block)
+            late = block.least_measured >= _FEWEST_AT_ANY_COST and self._left(block) <= needed
             block.closed = block.closed or not block.alive or narrow or late
 
     def _process(self, number: int) -> None:

@@ -105,12 +105,14 @@ def test_no_time_at_all_makes_two_processes_of_one_round(machine):
 
 @pytest.mark.parametrize("max_time", [3.0, 10.0, 40.0])
 @pytest.mark.parametrize("run_ms", [0.1, 5.0, 300.0])
-def test_the_time_is_kept_but_for_two_processes(machine, max_time, run_ms):
+def test_the_time_is_kept_but_for_the_end_of_one_of_few_processes(machine, max_time, run_ms):
     drawn = machine(4, run_ms=run_ms, load=0.06 + 0.003 * run_ms)
     held(block_of(*PAIR), precision=0.001, max_time=max_time)
     one_round = 4 * (drawn.load + 20 * 1.5 * run_ms / 1e3)
-    assert drawn.now <= max_time + drawn.start + one_round or len(drawn.plans) == 2
-    assert drawn.now >= max_time - drawn.start - 2 * one_round or len(drawn.plans) == 2
+    late = drawn.start + one_round
+    assert drawn.now <= max_time + late or len(drawn.plans) == 2
+    assert drawn.now <= max_time + 0.5 * late or len(drawn.plans) <= 4
+    assert drawn.now >= max_time - 2 * late
 
 
 def test_some_processes_fit_into_the_time_whatever_a_session_costs(machine):
