@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import Any
 
 from onnxopt.benchmarking.processes import Candidate, measure_alone
 from onnxopt.report import Setting
 from onnxopt.runtime.execution.fallback import explain, log_of
 
+_LONG_SECONDS = 10.0
 TIMES = 3
 """How many processes a model is loaded in, alone; where there are many settings, fewer."""
 
@@ -41,9 +44,15 @@ def without_traffic(setting: Setting) -> Setting:
 
 
 def observe(candidate: Candidate, *, times: int, builds: bool, timeout: float) -> Alone:
-    """Run a model in `times` processes of its own; `builds` says that the first load may build."""
-    seen = []
+    """Run a model in `times` processes of its own; `builds` says that the first load may build.
+
+    Where one takes long there are fewer: two where the first may build, else one.
+    """
+    seen: list[Mapping[str, Any]] = []
+    begun = time.perf_counter()
     for _ in range(times):
+        if len(seen) > builds and time.perf_counter() - begun > _LONG_SECONDS:
+            break
         for event in measure_alone(candidate, timeout=timeout):
             if event["event"] == "failed":
                 return Alone(error=event["message"])

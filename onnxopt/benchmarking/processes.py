@@ -7,16 +7,14 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
-import onnxopt
 from onnxopt.report import Setting
+from onnxopt.runtime.execution import interpreter
 
 WORKER = "onnxopt.benchmarking.worker"
 _LAST_BYTES, _LAST_CHARACTERS = 10_000, 300
@@ -96,18 +94,14 @@ def listen(module: str, plan: Mapping[str, Any], timeout: float) -> Iterator[dic
 
 
 def _start(module: str, errors: BinaryIO) -> subprocess.Popen[str]:
-    """Start a fresh interpreter that finds this very package."""
-    parent = str(Path(onnxopt.__file__).resolve().parents[1])
-    paths = [parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(  # noqa: S603 - our own module
-        # -P: a json.py in the caller's folder is none of ours.
-        [sys.executable, "-P", "-m", module],
+        interpreter.command(module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=interpreter.environment(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,7 +246,12 @@ def failure(report: BenchmarkReport, max_slowdown: float | None) -> str:
     `max_slowdown` is a share. A candidate fails only when the whole interval of its ratio lies
     beyond the limit.
     """
-    failed = [f"{each.model}: {each.error}" for each in report.results if each.error is not None]
+    errors = Counter(
+        f"{each.model}: {each.error}" for each in report.results if each.error is not None
+    )
+    failed = [
+        error if count == 1 else f"{error} (in {count} settings)" for error, count in errors.items()
+    ]
     if max_slowdown is not None:
         limit, told = 1 / (1 + max_slowdown), f"{max_slowdown * 100:.4g} %"
         failed += [

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking import measure, table
+from onnxopt.benchmarking import alone, measure, table
 from onnxopt.benchmarking.measure import MeasureError, ab
 from onnxopt.benchmarking.plan import Plan
+from onnxopt.benchmarking.processes import Candidate
 from onnxopt.errors import ModelError, ProviderError
+from onnxopt.report import Setting
 
 
 def benchmark(models, *, progress=None, watch=None, resume=None, **options):
@@ -130,3 +132,25 @@ def test_what_cannot_be_measured_is_an_error(save, tmp_path):
         ab(save("a.onnx"), tmp_path / "broken.onnx", seconds=0)
     with pytest.raises(ProviderError, match="nonsense"):
         ab(save("a.onnx"), save("b.onnx"), provider="nonsense", seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "builds", "processes"), [(1, False, 3), (30, False, 1), (30, True, 2)]
+)
+def test_what_takes_long_to_load_is_loaded_less_often(monkeypatch, seconds, builds, processes):
+    clock = iter(range(0, 1000, seconds))
+    monkeypatch.setattr(alone.time, "perf_counter", lambda: next(clock))
+    event = {
+        "event": "alone", "load_ns": 1, "first_ns": 1, "assignments": [], "peak_rss_bytes": 1,
+        "device_bytes": None, "joules_per_run": None,
+    }  # fmt: skip
+    started = []
+
+    def measure_alone(candidate, *, timeout):
+        started.append(candidate)
+        yield event
+
+    monkeypatch.setattr(alone, "measure_alone", measure_alone)
+    candidate = Candidate(key="a", path="a", feed="", setting=Setting())
+    alone.observe(candidate, times=3, builds=builds, timeout=1)
+    assert len(started) == processes

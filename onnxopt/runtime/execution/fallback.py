@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxopt.errors import OnnxOptError
+from onnxopt.runtime.execution import interpreter
 from onnxopt.runtime.execution.providers import find_provider, known_as, short_name
 from onnxopt.runtime.sessions.session import import_onnxruntime
 from onnxopt.text import plural
@@ -124,8 +125,9 @@ def log_of(
     """
     task = json.dumps({"model": str(model), "provider": provider, "options": dict(options or {})})
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "onnxopt.runtime.execution.fallback"],
+        done = subprocess.run(  # noqa: S603 - our own module
+            interpreter.command("onnxopt.runtime.execution.fallback"),
+            env=interpreter.environment(),
             input=task,
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from onnxopt.runtime.execution import interpreter
 from onnxopt.runtime.sessions.session import assignments, cause, import_onnxruntime
 
 # MatMul of x[2,2] with itself, opset 13: serialized here so that trying needs no onnx package.
@@ -23,6 +24,7 @@ _MODEL = base64.b64decode(
     "EggKAggCCgIIAkIECgAQDQ=="
 )
 _SECONDS = 180
+_ANSWER = '{"works"'  # libraries print to standard output too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +71,20 @@ def probe_apart(ort_name: str, fallbacks: tuple[str, ...] = ()) -> Probe:
 
     The answer is remembered: a device does not come and go while a command runs.
     """
-    command = [sys.executable, "-m", "onnxopt.runtime.execution.probe", ort_name, *fallbacks]
+    command = interpreter.command("onnxopt.runtime.execution.probe", ort_name, *fallbacks)
     try:
         done = subprocess.run(  # noqa: S603 - our own module
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+            command,
+            env=interpreter.environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Probe(works=False, error=f"no answer within {_SECONDS} s")
-    lines = done.stdout.strip().splitlines()
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_ANSWER)]
     printed = " ".join(done.stderr.split())[-600:]
     if done.returncode != 0 or not lines:
         return Probe(works=False, error=printed or f"the process ended with {done.returncode}")
@@ -93,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     preload(ort_name, *fallbacks)
     found = probe_here(ort_name, fallbacks)
     answer = {"works": found.works, "error": found.error, "details": dict(found.details)}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
     return 0
 
 

@@ -25,7 +25,7 @@ def crash_on_loading(model: Path | str) -> str:
 
     An exception is no crash: whoever loads the model next gets it too.
     """
-    command = [sys.executable, "-c", _LOAD, str(model)]
+    command = [sys.executable, "-P", "-c", _LOAD, str(model)]
     status = subprocess.run(  # noqa: S603 - this interpreter, and a path that is no option
         command, stdin=subprocess.DEVNULL, capture_output=True, check=False
     ).returncode

@@ -40,6 +40,16 @@ def test_probing_apart_says_what_probing_here_says():
     assert probe_apart("CPUExecutionProvider").works
 
 
+def test_neither_the_folder_nor_what_is_printed_disturbs_a_probe(monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("raise RuntimeError('not the json that was meant')")
+    noise = "import atexit; print('noise'); atexit.register(print, 'more')"
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise/sitecustomize.py").write_text(noise)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "noise"))
+    monkeypatch.chdir(tmp_path)
+    assert probe_apart.__wrapped__("CPUExecutionProvider").works
+
+
 def test_a_provider_that_is_not_there_does_not_work():
     found = probe_apart("NoSuchExecutionProvider", ("CPUExecutionProvider",))
     assert not found.works
