@@ -194,9 +194,9 @@ def test_the_command_fails_only_when_the_interval_says_so(
         return run(["benchmark", model, "--threads", "1", "--quiet", *more])
 
     yesterday = str(tmp_path / "yesterday.json")
-    assert call("--max-time", "60", "--json", yesterday) == 0
+    assert call("--max-time", "20", "--json", yesterday) == 0
     quick.faster = {model: speed}
-    today = ["--max-time", "60", "--against", yesterday, "--max-slowdown", "5%"]
+    today = ["--max-time", "20", "--against", yesterday, "--max-slowdown", "5%"]
     assert call(*today) == status
     told = capsys.readouterr().err
     assert ("is more than 5 % slower: 1." in told) == (status == 1)

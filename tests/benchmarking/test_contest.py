@@ -43,7 +43,7 @@ def lengths(samples):
 
 @pytest.mark.parametrize(
     ("components", "precision"),
-    [({}, 0.06), ({"burst": 0.05}, 0.25), ({"session": 0.03, "process": 0.02}, 0.03)],
+    [({}, 0.07), ({"burst": 0.02}, 0.12), ({"session": 0.03, "process": 0.02}, 0.04)],
 )
 def test_equals_that_are_measured_until_it_is_narrow_raise_few_alarms(
     machine, components, precision
