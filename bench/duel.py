@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from onnxopt.benchmarking.child.feedfile import save_feed
 from onnxopt.benchmarking.contest import Block, Contest
-from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.processes import Candidate
-from onnxopt.benchmarking.samples import Samples
-from onnxopt.benchmarking.stats import estimate
+from onnxopt.benchmarking.statistics.samples import Samples
+from onnxopt.benchmarking.statistics.stats import estimate
 from onnxopt.graph import io
 from onnxopt.report import Setting
 from onnxopt.runtime.feeding.feeds import make_batch

@@ -29,7 +29,7 @@ def open_model(path: str, feed: str) -> Call:
     """Return a call that runs the model in a fresh session with one thread."""
     import onnxruntime
 
-    from onnxopt.benchmarking.feedfile import load_feed
+    from onnxopt.benchmarking.child.feedfile import load_feed
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -20,7 +20,7 @@ def keep(model: str, report: str, samples: int, runs: int) -> dict[str, Any]:
     """Take so many samples, `runs` to a session, and tell the most memory that this process had."""
     import onnxopt
     from onnxopt.benchmarking import processes
-    from onnxopt.benchmarking.schedule import FEWEST_PROCESSES
+    from onnxopt.benchmarking.statistics.schedule import FEWEST_PROCESSES
     from onnxopt.render.json import chunks
     from onnxopt.runtime.machine.memory import peak_rss_bytes
 

@@ -150,7 +150,7 @@ def feed_of(folder: Path, kind: str) -> Path:
 
 def write_chains(folder: Path, lengths: Sequence[int]) -> None:
     """Write a chain of each kind and length into `folder`, and an input for each kind."""
-    from onnxopt.benchmarking.feedfile import save_feed
+    from onnxopt.benchmarking.child.feedfile import save_feed
 
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS.values():

@@ -54,7 +54,7 @@ def benchmark(model: str, *, seconds: float, seed: int) -> Any:
 
 def make_feed(model: str, path: str) -> dict[str, Any]:
     """Write the input that the benchmark measures a model with."""
-    from onnxopt.benchmarking.feedfile import describe_feed, save_feed
+    from onnxopt.benchmarking.child.feedfile import describe_feed, save_feed
     from onnxopt.benchmarking.measure import feed_for
 
     feed = feed_for(model)
@@ -113,7 +113,7 @@ def loop(model: str, runs: int) -> dict[str, Any]:
     """
     import numpy as np
 
-    from onnxopt.benchmarking.clock import time_runs
+    from onnxopt.benchmarking.child.clock import time_runs
     from onnxopt.runtime.sessions.binding import prepare
     from onnxopt.runtime.sessions.session import open_session
 

@@ -1,7 +1,8 @@
 """Stands in for the process that measures, and tells sessions as fast as they can be told.
 
-Speaks as `onnxopt.benchmarking.worker` does. Sessions have as many runs as `TRUST_RUNS` says, and a
-process as many sessions as `TRUST_SESSIONS`; both are invented, so that ten million take no hours.
+Speaks as `onnxopt.benchmarking.child.worker` does. Sessions have as many runs as `TRUST_RUNS` says,
+and a process as many sessions as `TRUST_SESSIONS`; both are invented, so that ten million take
+no hours.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
-from onnxopt.benchmarking import environment
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.resume import machine_differences, setting_of
-from onnxopt.benchmarking.samples import restored
-from onnxopt.benchmarking.stats import estimate_apart
+from onnxopt.benchmarking.statistics.samples import restored
+from onnxopt.benchmarking.statistics.stats import estimate_apart
+from onnxopt.benchmarking.surroundings import environment
 from onnxopt.errors import OnnxOptError
 from onnxopt.report import BenchmarkReport, BenchmarkResult, Caution, Difference, Setting
 

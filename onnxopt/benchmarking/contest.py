@@ -16,12 +16,19 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
-from onnxopt.benchmarking import schedule
 from onnxopt.benchmarking.processes import Candidate, measure_turns
-from onnxopt.benchmarking.samples import Samples
-from onnxopt.benchmarking.schedule import FEWEST_PROCESSES, Costs
-from onnxopt.benchmarking.stats import Components, Pairs, components, estimate, logs_of, pairs_of
-from onnxopt.benchmarking.stats import interval as interval_of
+from onnxopt.benchmarking.statistics import schedule
+from onnxopt.benchmarking.statistics.samples import Samples
+from onnxopt.benchmarking.statistics.schedule import FEWEST_PROCESSES, Costs
+from onnxopt.benchmarking.statistics.stats import (
+    Components,
+    Pairs,
+    components,
+    estimate,
+    logs_of,
+    pairs_of,
+)
+from onnxopt.benchmarking.statistics.stats import interval as interval_of
 
 _START_SECONDS = 0.4  # to start Python and import what measures: a guess until it is measured
 _RECENT = 50  # sessions by which costs are judged

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxopt.benchmarking.against import check_alike, check_baseline, compare_with
+from onnxopt.benchmarking.child.feedfile import save_feed
 from onnxopt.benchmarking.contest import Block, Contest
-from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.processes import Candidate
 from onnxopt.benchmarking.resume import earlier_samples, read
 from onnxopt.benchmarking.rows import Subject
-from onnxopt.benchmarking.samples import Samples
-from onnxopt.benchmarking.stats import estimate
+from onnxopt.benchmarking.statistics.samples import Samples
+from onnxopt.benchmarking.statistics.stats import estimate
 from onnxopt.benchmarking.table import Progress, Table, Watch
 from onnxopt.errors import OnnxOptError, OutputError, ProviderError
 from onnxopt.report import BenchmarkReport, Difference, Setting

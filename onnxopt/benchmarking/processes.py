@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from onnxopt.report import Setting
 from onnxopt.runtime.execution import interpreter
 
-WORKER = "onnxopt.benchmarking.worker"
+WORKER = "onnxopt.benchmarking.child.worker"
 _LAST_BYTES, _LAST_CHARACTERS = 10_000, 300
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmarking import environment
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.rows import Subject
-from onnxopt.benchmarking.samples import Samples, Store, restored
+from onnxopt.benchmarking.statistics.samples import Samples, Store, restored
+from onnxopt.benchmarking.surroundings import environment
 from onnxopt.errors import OnnxOptError
 from onnxopt.report import Setting
 

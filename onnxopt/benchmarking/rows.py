@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from onnxopt.benchmarking import cautions
 from onnxopt.benchmarking.alone import Alone
-from onnxopt.benchmarking.feeding import Fed
+from onnxopt.benchmarking.child.feeding import Fed
 from onnxopt.benchmarking.plan import Plan
-from onnxopt.benchmarking.samples import Samples
-from onnxopt.benchmarking.stats import interval as interval_of
-from onnxopt.benchmarking.tails import percentiles
+from onnxopt.benchmarking.statistics.samples import Samples
+from onnxopt.benchmarking.statistics.stats import interval as interval_of
+from onnxopt.benchmarking.statistics.tails import percentiles
+from onnxopt.benchmarking.surroundings import cautions
 from onnxopt.report import BenchmarkResult, Best, Caution, Interval, Metric, Setting
 from onnxopt.runtime.execution.providers import find_provider, short_name
 

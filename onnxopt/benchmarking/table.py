@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from onnxopt.benchmarking import environment
 from onnxopt.benchmarking.alone import TIMES, Alone, observe, without_traffic
+from onnxopt.benchmarking.child.feeding import Fed, feeds_for
 from onnxopt.benchmarking.contest import Block, Contest
-from onnxopt.benchmarking.feeding import Fed, feeds_for
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.processes import Candidate
 from onnxopt.benchmarking.resume import Key
 from onnxopt.benchmarking.rows import Row, Subject, best_of, not_compared
-from onnxopt.benchmarking.samples import Samples, Store
-from onnxopt.benchmarking.stats import estimate
+from onnxopt.benchmarking.statistics.samples import Samples, Store
+from onnxopt.benchmarking.statistics.stats import estimate
+from onnxopt.benchmarking.surroundings import environment
 from onnxopt.errors import ProviderError
 from onnxopt.report import BenchmarkReport, Caution, Ceiling, Difference, Hotspots, Setting
 from onnxopt.runtime.execution.presets import options_for

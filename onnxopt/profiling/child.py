@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from onnxopt.benchmarking.events import receive, tell
-from onnxopt.benchmarking.feedfile import load_feed
+from onnxopt.benchmarking.child.events import receive, tell
+from onnxopt.benchmarking.child.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph.work import macs, traffic
 from onnxopt.profiling.roofline import CACHED, STREAMED, total

@@ -5,8 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxopt.benchmarking import alone, contest, environment, table
-from onnxopt.benchmarking.feeding import Fed
+from onnxopt.benchmarking import alone, contest, table
+from onnxopt.benchmarking.child.feeding import Fed
+from onnxopt.benchmarking.surroundings import environment
 
 CPU = "CPUExecutionProvider"
 

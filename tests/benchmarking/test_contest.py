@@ -9,9 +9,9 @@ import pytest
 
 from onnxopt.benchmarking.contest import Block, Contest
 from onnxopt.benchmarking.processes import Candidate
-from onnxopt.benchmarking.samples import Samples
-from onnxopt.benchmarking.schedule import FEWEST_PROCESSES
-from onnxopt.benchmarking.stats import estimate, interval
+from onnxopt.benchmarking.statistics.samples import Samples
+from onnxopt.benchmarking.statistics.schedule import FEWEST_PROCESSES
+from onnxopt.benchmarking.statistics.stats import estimate, interval
 from onnxopt.report import Setting
 
 PAIR = ("reference", "candidate")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from onnxopt.benchmarking import processes
+from onnxopt.benchmarking.child.feedfile import save_feed
 from onnxopt.benchmarking.contest import Block, Contest
-from onnxopt.benchmarking.feedfile import save_feed
 from onnxopt.benchmarking.processes import Candidate, measure_alone, measure_turns
-from onnxopt.benchmarking.samples import Samples
+from onnxopt.benchmarking.statistics.samples import Samples
 from onnxopt.report import Setting
 
 
@@ -47,7 +47,7 @@ def test_models_take_turns_there_and_back(save, candidate):
 
 
 def test_nothing_but_onnxruntime_and_numpy_is_loaded():
-    code = "import sys, onnxopt.benchmarking.worker; print(*sys.modules)"
+    code = "import sys, onnxopt.benchmarking.child.worker; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -129,7 +129,7 @@ def test_what_libraries_print_is_no_event(save, candidate, monkeypatch):
 
 def test_onnxruntime_is_there_before_a_model_is_loaded():
     code = """
-import sys, onnxopt.benchmarking.worker as worker
+import sys, onnxopt.benchmarking.child.worker as worker
 worker.receive = lambda: {"alone": False, "candidates": [], "seconds": 0, "seed": 0}
 worker.run_turns = lambda *_: None
 worker.tell = lambda event: print(event, "onnxruntime" in sys.modules)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from onnxopt.benchmarking import environment, measure, resume
+from onnxopt.benchmarking import measure, resume
 from onnxopt.benchmarking.plan import Plan
+from onnxopt.benchmarking.surroundings import environment
 from onnxopt.errors import OnnxOptError
 from onnxopt.render import files
 from onnxopt.render.json import chunks

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from onnxopt.benchmarking.alone import Alone
-from onnxopt.benchmarking.feeding import Fed
+from onnxopt.benchmarking.child.feeding import Fed
 from onnxopt.benchmarking.plan import Plan
 from onnxopt.benchmarking.rows import Row, Subject, best_of
-from onnxopt.benchmarking.samples import restored
+from onnxopt.benchmarking.statistics.samples import restored
 from onnxopt.report import BenchmarkResult, Setting
 
 PLAN = Plan(threads=(1,))

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxopt.benchmarking.feedfile import save_feed
+from onnxopt.benchmarking.child.feedfile import save_feed
 
 FLOAT = TensorProto.FLOAT
 

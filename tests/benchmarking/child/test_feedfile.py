@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 
-from onnxopt.benchmarking.feedfile import describe_feed, load_feed, save_feed
+from onnxopt.benchmarking.child.feedfile import describe_feed, load_feed, save_feed
 
 
 def test_every_kind_of_input_comes_through(tmp_path):

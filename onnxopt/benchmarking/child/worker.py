@@ -1,7 +1,7 @@
 """The process that measures: nothing but onnxruntime and numpy is loaded in it.
 
-Run as `python -m onnxopt.benchmarking.worker` with a plan as JSON on standard input; prints one
-JSON object a line as soon as it is known, so that a crash loses only what was being measured.
+Run as `python -m onnxopt.benchmarking.child.worker` with a plan as JSON on standard input; prints
+one JSON object a line as soon as it is known, so that a crash loses only what was being measured.
 Before each candidate it says which, so that the parent knows whom to blame. Events:
 
 - `ready`: all is imported, measuring begins;
@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmarking import traffic
-from onnxopt.benchmarking.clock import Call, measure, time_runs, warm
-from onnxopt.benchmarking.events import receive, tell
-from onnxopt.benchmarking.feedfile import load_feed
+from onnxopt.benchmarking.child import traffic
+from onnxopt.benchmarking.child.clock import Call, measure, time_runs, warm
+from onnxopt.benchmarking.child.events import receive, tell
+from onnxopt.benchmarking.child.feedfile import load_feed
 from onnxopt.errors import OnnxOptError
 from onnxopt.runtime.machine.devices import device_bytes, energy_joules
 from onnxopt.runtime.machine.memory import peak_rss_bytes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.benchmarking.tails import Histogram, percentiles
+from onnxopt.benchmarking.statistics.tails import Histogram, percentiles
 
 TIMES = st.lists(st.integers(1, 10**13), min_size=1, max_size=200)
 LEVELS = st.floats(0.001, 0.999)

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking import worker
-from onnxopt.benchmarking.feedfile import save_feed
+from onnxopt.benchmarking.child import worker
+from onnxopt.benchmarking.child.feedfile import save_feed
 from onnxopt.benchmarking.processes import Candidate
 from onnxopt.report import Setting
 

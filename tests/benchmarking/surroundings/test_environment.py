@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from onnxopt.benchmarking import environment
-from onnxopt.benchmarking.environment import Snapshot, judge, snapshot
+from onnxopt.benchmarking.surroundings import environment
+from onnxopt.benchmarking.surroundings.environment import Snapshot, judge, snapshot
 from onnxopt.runtime.machine import devices
 from onnxopt.runtime.machine.devices import Driver, Gpu, GpuState
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onnxopt.benchmarking.clock import Call, without_collecting
+from onnxopt.benchmarking.child.clock import Call, without_collecting
 
 # What a session does first is left out: so much of the time that is measured.
 _WARM = 0.2

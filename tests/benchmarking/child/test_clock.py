@@ -4,8 +4,8 @@ import gc
 
 import pytest
 
-from onnxopt.benchmarking import clock
-from onnxopt.benchmarking.clock import measure, time_runs, warm
+from onnxopt.benchmarking.child import clock
+from onnxopt.benchmarking.child.clock import measure, time_runs, warm
 
 
 @pytest.fixture

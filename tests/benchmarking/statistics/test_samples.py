@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking.samples import Samples, Store, restored
+from onnxopt.benchmarking.statistics.samples import Samples, Store, restored
 from onnxopt.errors import OutputError
 from onnxopt.render.json import chunks
 

@@ -1,8 +1,9 @@
 """Makes what models are fed with, in a process of its own: that takes running the models.
 
-Run as `python -m onnxopt.benchmarking.feeding` with a plan as JSON on standard input, it writes
-one file of `feedfile` for each batch and tells of each in an event: `fed` with `batch`, `file`,
-`feed` (name to type and shape) and `shared`, whether it is the first model's feed; or `failed`.
+Run as `python -m onnxopt.benchmarking.child.feeding` with a plan as JSON on standard input, it
+writes one file of `feedfile` for each batch and tells of each in an event: `fed` with `batch`,
+`file`, `feed` (name to type and shape) and `shared`, whether it is the first model's feed; or
+`failed`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxopt.benchmarking.events import receive, tell
-from onnxopt.benchmarking.feedfile import describe_feed, load_feed, save_feed
+from onnxopt.benchmarking.child.events import receive, tell
+from onnxopt.benchmarking.child.feedfile import describe_feed, load_feed, save_feed
 from onnxopt.benchmarking.processes import listen
 from onnxopt.errors import DataError, ModelError, OnnxOptError, ProviderError
 
-FEEDER = "onnxopt.benchmarking.feeding"
+FEEDER = "onnxopt.benchmarking.child.feeding"
 
 
 @dataclass(frozen=True, kw_only=True)

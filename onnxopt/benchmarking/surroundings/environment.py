@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxopt.benchmarking import counters
+from onnxopt.benchmarking.surroundings import counters
 from onnxopt.report import Caution
 from onnxopt.runtime.execution import libraries
 from onnxopt.runtime.execution.wheels import installed_wheels

@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxopt.benchmarking import feeding, measure
-from onnxopt.benchmarking.feedfile import load_feed
-from onnxopt.benchmarking.feeding import feeds_for
+from onnxopt.benchmarking import measure
+from onnxopt.benchmarking.child import feeding
+from onnxopt.benchmarking.child.feedfile import load_feed
+from onnxopt.benchmarking.child.feeding import feeds_for
 from onnxopt.benchmarking.plan import Plan
 
 
@@ -60,7 +61,7 @@ def feeder(monkeypatch, tmp_path):
 
     def install(code):
         (tmp_path / "feeder.py").write_text(
-            "from onnxopt.benchmarking.events import receive, tell\nplan = receive()\n" + code
+            "from onnxopt.benchmarking.child.events import receive, tell\nplan = receive()\n" + code
         )
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         monkeypatch.setattr(feeding, "FEEDER", "feeder")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxopt.benchmarking.schedule import (
+from onnxopt.benchmarking.statistics.schedule import (
     FEWEST_PROCESSES,
     FEWEST_RUNS,
     MOST_RUNS,
@@ -16,7 +16,7 @@ from onnxopt.benchmarking.schedule import (
     rounds,
     runs_of,
 )
-from onnxopt.benchmarking.stats import Components
+from onnxopt.benchmarking.statistics.stats import Components
 
 USUAL = Costs(process=0.3, session=0.05, run=0.002, runs=10)
 FOUND = Components(process=0.0005, session=0.01, processes=8, sessions=4)

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from onnxopt.benchmarking.tails import Histogram
+from onnxopt.benchmarking.statistics.tails import Histogram
 from onnxopt.errors import OutputError
 
 _WIDTH = 8

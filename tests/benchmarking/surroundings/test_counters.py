@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxopt.benchmarking import counters
+from onnxopt.benchmarking.surroundings import counters
 
 
 @pytest.fixture

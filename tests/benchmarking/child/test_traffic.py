@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from onnxopt.benchmarking.traffic import _arrivals, closed, open_loop
+from onnxopt.benchmarking.child.traffic import _arrivals, closed, open_loop
 from onnxopt.errors import DataError
 
 

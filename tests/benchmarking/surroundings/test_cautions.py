@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from onnxopt.benchmarking.cautions import slow_first_run, too_short, unsteady
+from onnxopt.benchmarking.surroundings.cautions import slow_first_run, too_short, unsteady
 
 ASKED = {"precision": 0.02, "max_time": 30.0}
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from onnxopt.benchmarking.stats import Components, student
+from onnxopt.benchmarking.statistics.stats import Components, student
 
 FEWEST_RUNS, MOST_RUNS = 3, 100
 FEWEST_PROCESSES = 8

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.benchmarking.stats import (
+from onnxopt.benchmarking.statistics.stats import (
     components,
     estimate,
     estimate_apart,

@@ -1,0 +1,1 @@
+"""From samples to intervals and verdicts, and how many samples are wanted."""

@@ -1,0 +1,1 @@
+"""What happened on the machine meanwhile, and what speaks against the numbers."""
