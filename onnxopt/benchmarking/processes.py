@@ -18,6 +18,7 @@ from onnxopt.runtime.execution import interpreter
 
 WORKER = "onnxopt.benchmarking.child.worker"
 _LAST_BYTES, _LAST_CHARACTERS = 10_000, 300
+_STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +127,19 @@ def _events(process: subprocess.Popen[str], timeout: float) -> Iterator[dict[str
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
+    waited = 0.0
     while True:
+        # In steps: what passes while both are stopped (Ctrl-Z) is at most one of them.
+        step = min(_STEP_SECONDS, timeout - waited)
         try:
-            line = lines.get(timeout=timeout)
+            line = lines.get(timeout=step)
         except queue.Empty:
+            waited += step
+            if waited < timeout:
+                continue
             yield {"event": "silent"}
             return
+        waited = 0.0
         if line is None:
             return
         event = _event(line)

@@ -1,6 +1,7 @@
 """Processes that measure: what they tell, and what becomes of those that crash or hang."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -180,3 +181,27 @@ def is_running(process):
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_time_that_passes_while_all_is_stopped_is_no_silence(save, candidate, tmp_path):
+    code = """
+import os, sys
+from onnxopt.benchmarking import processes
+from onnxopt.report import Setting
+path, feed = sys.argv[1:]
+alone = processes.Candidate(key="a", path=path, feed=feed, setting=Setting())
+print("begun", flush=True)
+print(*(event["event"] for event in processes.measure_alone(alone, timeout=2)))
+"""
+    path = save("a.onnx")
+    program = [sys.executable, "-c", code, str(path), candidate(path).feed]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as group:
+        assert group.stdout is not None
+        group.stdout.readline()
+        time.sleep(0.2)
+        os.killpg(group.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.killpg(group.pid, signal.SIGCONT)
+        assert group.stdout.read() == "ready alone\n"
