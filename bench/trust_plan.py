@@ -218,7 +218,7 @@ def memory(settings: Mapping[str, Any], _: list[str]) -> list[Job]:
 _COMPARED = {"threads": 1, "precision": 0.01, "repeats": 5}
 _SLOWER = {**_COMPARED, "repeats": 20}
 EXPERIMENTS = (
-    Experiment(name="false-alarms", settings={**_COMPARED, "seconds": 6}, jobs=false_alarms),
+    Experiment(name="false-alarms", settings={**_COMPARED, "seconds": 5}, jobs=false_alarms),
     Experiment(name="usual", settings={"repeats": 5}, jobs=usual, feeds=True),
     Experiment(name="slower-5", settings={**_SLOWER, "seconds": 20, "more": 1}, jobs=slower),
     Experiment(name="slower-10", settings={**_SLOWER, "seconds": 6, "more": 2}, jobs=slower),

@@ -36,6 +36,9 @@ from onnxopt.report import Difference, Setting, Verdict
 CONFIDENCE = 0.95
 MINIMUM_EFFECT = 0.01
 """A ratio closer to 1 than this is no difference, however narrow its interval."""
+MARGIN = 0.005
+"""An interval that comes closer to 1 than this is no difference: of comparisons of equals, whose
+ratio is exactly 1, as many as the level says would raise an alarm, and they need not."""
 
 _TRIMMED = 0.2
 
@@ -57,15 +60,15 @@ class Estimate:
 
     @property
     def verdict(self) -> Verdict:
-        """Say 'faster' or 'slower' only where the interval excludes 1 and the effect is worth it.
+        """Say 'faster' or 'slower' only where the interval is clear of 1 and the effect worth it.
 
         One process alone cannot tell what it does to one of the models: then nothing is said.
         """
         if self.processes < 2:
             return "no difference"
-        if self.low > 1 and self.ratio > 1 + MINIMUM_EFFECT:
+        if self.low > 1 + MARGIN and self.ratio > 1 + MINIMUM_EFFECT:
             return "faster"
-        if self.high < 1 and self.ratio < 1 / (1 + MINIMUM_EFFECT):
+        if self.high < 1 / (1 + MARGIN) and self.ratio < 1 / (1 + MINIMUM_EFFECT):
             return "slower"
         return "no difference"
 
