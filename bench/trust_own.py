@@ -39,13 +39,11 @@ def compare(
     }
 
 
-def benchmark(model: str, *, seconds: float, seed: int) -> Any:
+def benchmark(model: str, *, seconds: float) -> Any:
     """Return the row of one model on one thread, from as many sessions as the time allows."""
     import onnxopt
 
-    report = onnxopt.benchmark(
-        model, threads=[1], max_time=seconds, precision=_NEVER_REACHED, seed=seed
-    )
+    report = onnxopt.benchmark(model, threads=[1], max_time=seconds, precision=_NEVER_REACHED)
     (result,) = report.results
     if result.error:
         raise SystemExit(result.error)
@@ -62,7 +60,7 @@ def make_feed(model: str, path: str) -> dict[str, Any]:
     return {"feed": describe_feed(feed)}
 
 
-def agree(model: str, feed: str, *, seconds: float, sessions: int, seed: int) -> dict[str, Any]:
+def agree(model: str, feed: str, *, seconds: float, sessions: int) -> dict[str, Any]:
     """Time a model by plain loops in fresh processes and by the benchmark, which comes in between.
 
     Returns the median ms of each of `sessions` sessions of both, and what the benchmark says of
@@ -70,7 +68,7 @@ def agree(model: str, feed: str, *, seconds: float, sessions: int, seed: int) ->
     """
     half = sessions // 2
     before = [_plain(model, feed) for _ in range(half)]
-    result = benchmark(model, seconds=seconds, seed=seed)
+    result = benchmark(model, seconds=seconds)
     after = [_plain(model, feed) for _ in range(sessions - half)]
     return {
         "plain_ms": [round(ms, 6) for ms in before + after],

@@ -180,7 +180,6 @@ def agreement(settings: Mapping[str, Any], names: list[str]) -> list[Job]:
                 "feed": str(feed_of(name)),
                 "seconds": settings["seconds"],
                 "sessions": settings["sessions"],
-                "seed": number,
             },
             timeout=600,
         )
