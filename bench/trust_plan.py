@@ -220,7 +220,7 @@ EXPERIMENTS = (
     Experiment(name="false-alarms", settings={**_COMPARED, "seconds": 5}, jobs=false_alarms),
     Experiment(name="usual", settings={"repeats": 5}, jobs=usual, feeds=True),
     Experiment(name="slower-5", settings={**_SLOWER, "seconds": 20, "more": 1}, jobs=slower),
-    Experiment(name="slower-10", settings={**_SLOWER, "seconds": 6, "more": 2}, jobs=slower),
+    Experiment(name="slower-10", settings={**_SLOWER, "seconds": 9, "more": 2}, jobs=slower),
     Experiment(name="constructed", settings={"processes": 3, "seconds": 8}, jobs=constructed),
     Experiment(
         name="agreement",
