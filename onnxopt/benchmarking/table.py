@@ -94,7 +94,7 @@ class Table:
         self._tell("measured", 1.0)
 
     def report(self, *, final: bool = True) -> BenchmarkReport:
-        """Return what is known; only the `final` one has intervals of tails and cautions."""
+        """Return what is known; only the `final` one has cautions and the best of settings."""
         self._update()
         results = tuple(row.result(self.plan, final=final) for row in self.rows)
         differences = self._differences()
@@ -228,13 +228,15 @@ class Table:
             self._watch(self.report(final=False))
 
     def _update(self) -> None:
-        owners = {each.key: block for block in self._blocks for each in block.candidates}
+        rows = {row.key: row for row in self.rows}
         for row in self.rows:
             row.error = row.error or self._failed.get(row.key, "")
-            block = owners.get(row.key)
-            if block is not None:
+        for block in self._blocks:
+            half_width = math.expm1(block.half_width(self._comparisons()))
+            for candidate in block.candidates:
+                row = rows[candidate.key]
                 row.overloaded = block.overloaded.get(row.key, 0)
-                row.half_width = math.expm1(block.half_width(self._comparisons()))
+                row.half_width = half_width
 
     def _differences(self) -> tuple[Difference, ...]:
         """Compare the models of each block with its first, where that could be measured."""

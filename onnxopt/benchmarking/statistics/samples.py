@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
@@ -53,7 +54,23 @@ class Store:
         return found
 
 
-class Samples(Sequence[Mapping[str, Any]]):
+class _Lazy(Sequence[Mapping[str, Any]], ABC):
+    """A sequence whose items are made when they are asked for."""
+
+    @abstractmethod
+    def _item(self, number: int) -> Mapping[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return self._item(range(len(self))[index])
+
+
+class Samples(_Lazy):
     """The runs of one model in one setting, by process and session.
 
     As a sequence it is `BenchmarkResult.processes`: a session is read from disk when it is asked
@@ -112,14 +129,8 @@ class Samples(Sequence[Mapping[str, Any]]):
     def __len__(self) -> int:
         return len(self.levels)
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return {"sessions": _Sessions(self, range(len(self))[index])}
+    def _item(self, number: int) -> Mapping[str, Any]:
+        return {"sessions": _Sessions(self, number)}
 
     def session(self, process: int, number: int) -> dict[str, Any]:
         """Read one session back, as it stands in a report."""
@@ -130,7 +141,7 @@ class Samples(Sequence[Mapping[str, Any]]):
         return found
 
 
-class _Sessions(Sequence[Mapping[str, Any]]):
+class _Sessions(_Lazy):
     """The sessions of one process, each read when it is asked for."""
 
     def __init__(self, samples: Samples, process: int) -> None:
@@ -139,14 +150,8 @@ class _Sessions(Sequence[Mapping[str, Any]]):
     def __len__(self) -> int:
         return len(self._samples.levels[self._process])
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        return self._samples.session(self._process, range(len(self))[index])
+    def _item(self, number: int) -> Mapping[str, Any]:
+        return self._samples.session(self._process, number)
 
 
 def restored(
