@@ -1,0 +1,1 @@
+"""Weights as integers: scales, rounding, and what the kernels' 16-bit sums allow."""
