@@ -71,17 +71,17 @@ def qparams(low: Array | float, high: Array | float, spec: Spec) -> QParams:
     scale of 1.
     """
     if spec.fixed is not None:
-        scale, zero = spec.fixed
-        return QParams(scale=np.array(scale, np.float32), zero_point=np.array(zero, spec.format))
+        number, place = spec.fixed
+        return QParams(scale=np.array(number, np.float32), zero_point=np.array(place, spec.format))
     least, most = spec.limits
-    low = np.minimum(np.asarray(low, np.float64), 0.0)
-    high = np.maximum(np.asarray(high, np.float64), 0.0)
+    below: Array = np.minimum(np.asarray(low, np.float64), 0.0)
+    above: Array = np.maximum(np.asarray(high, np.float64), 0.0)
     if spec.symmetric:
-        zero = np.full(low.shape, 128.0 if spec.format == "uint8" else 0.0)
-        scale = np.maximum(-low, high) / (most - zero)
+        zero: Array = np.full(below.shape, 128.0 if spec.format == "uint8" else 0.0)
+        scale: Array = np.maximum(-below, above) / (most - zero)
     else:
-        scale = (high - low) / (most - least)
-        zero = np.rint(least - low / np.where(scale > 0, scale, 1.0))
+        scale = np.asarray((above - below) / (most - least))
+        zero = np.rint(least - below / np.where(scale > 0, scale, 1.0))
     scale = np.where(scale > SMALLEST_SCALE, scale, 1.0).astype(np.float32)
     zero = np.clip(zero, least, most).astype(spec.format)
     return QParams(scale=scale, zero_point=zero, axis=spec.axis)
@@ -94,7 +94,8 @@ def quantize(array: Array, params: QParams) -> Array:
     )
     limits = np.iinfo(params.zero_point.dtype)
     integers = np.rint(array / scale) + zero.astype(np.float32)
-    return np.clip(integers, limits.min, limits.max).astype(params.zero_point.dtype)
+    clipped = np.clip(integers, limits.min, limits.max)
+    return np.asarray(clipped, params.zero_point.dtype)
 
 
 def dequantize(integers: Array, params: QParams) -> Array:

@@ -18,7 +18,7 @@ class Edge(NamedTuple):
     """One input of one node: where a tensor is read."""
 
     node: str
-    index: int
+    place: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +42,10 @@ class Unit:
     """Nodes that the target runs as one int8 kernel, the one that works first.
 
     `reads` are the edges at which it takes activations as int8. `absorbed` are clamps (Relu, Clip)
-    behind the first node that the range of `output` makes superfluous. `output` is the tensor that
-    it writes as int8, None where it writes float; with `writes_either` the kernel does both, and
-    the readers decide. `ties` are tensors that have to share one scale, `near` tensors that are
-    free if they do. `bias` is the edge of a constant that becomes int32 with the product of the
+    behind the first node that the range of its output makes superfluous. `outputs` are the tensors
+    that it writes as int8, none where it writes float; with `writes_either` the kernel does both,
+    and the readers decide. `ties` are tensors that have to share one scale, `near` tensors that
+    are free if they do. `bias` is the edge of a constant that becomes int32 with the product of the
     scales of input and weight; None where it stays float or there is none.
     """
 
@@ -55,7 +55,7 @@ class Unit:
     weight: Weight | None = None
     bias: Edge | None = None
     absorbed: tuple[str, ...] = ()
-    output: str | None = None
+    outputs: tuple[str, ...] = ()
     writes_either: bool = False
     ties: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
@@ -91,8 +91,7 @@ class Placement:
     def touched(self, unit: Unit) -> Iterator[str]:
         """Yield the tensors that a unit reads or writes as int8."""
         yield from (self.sources[edge] for edge in unit.reads)
-        if unit.output is not None:
-            yield unit.output
+        yield from unit.outputs
 
     def scales(self) -> list[list[str]]:
         """Return the tensors in groups that share one scale, in the order of `tensors`."""
@@ -101,12 +100,12 @@ class Placement:
 
 def merged(names: Iterable[str], ties: Iterable[Iterable[str]]) -> list[list[str]]:
     """Group names so that those tied to each other, directly or not, are in one group."""
-    from scipy.cluster.hierarchy import DisjointSet
-
-    groups = DisjointSet(names)
+    group = {name: [name] for name in names}
     for tie in ties:
-        first, *others = [name for name in tie if name in groups] or [None]
-        for other in others:
-            groups.merge(first, other)
-    order = {name: place for place, name in enumerate(groups)}
-    return [sorted(group, key=order.__getitem__) for group in groups.subsets()]
+        known = [name for name in tie if name in group]
+        for other in known[1:]:
+            mine, theirs = group[known[0]], group[other]
+            if mine is not theirs:
+                mine.extend(theirs)
+                group.update(dict.fromkeys(theirs, mine))
+    return list({id(members): members for members in group.values()}.values())
