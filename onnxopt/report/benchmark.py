@@ -51,8 +51,9 @@ class Setting:
 class Caution:
     """What speaks against trusting a number, and what to do: it knows the options in use.
 
-    `kind` is for machines: unsteady, too short, throttled, busy, stolen, slow first run, fell
-    back, overloaded, not compared, control, memory.
+    `kind` is for machines. Of benchmarks: unsteady, too short, throttled, busy, stolen, slow first
+    run, fell back, overloaded, not compared, control, memory. Of quantizing: random data, few
+    samples, constant, zero channel, bias overflow, not measured, not audited.
     """
 
     kind: str
