@@ -122,18 +122,27 @@ class Editor:
 
     def insert(self, nodes: Sequence[ir.Node], before: ir.Node) -> None:
         """Insert nodes in front of `before`, named and credited to the current rule."""
-        graph = graph_of(before)
+        self._name(nodes, before)
+        graph_of(before).insert_before(before, nodes)
+        for node in nodes:
+            self._tell(node)
+
+    def insert_after(self, nodes: Sequence[ir.Node], after: ir.Node) -> None:
+        """Insert nodes behind `after`, named and credited to the current rule."""
+        self._name(nodes, after)
+        graph_of(after).insert_after(after, nodes)
+        for node in nodes:
+            self._tell(node)
+
+    def _name(self, nodes: Sequence[ir.Node], beside: ir.Node) -> None:
         for node in nodes:
             if not node.name:
-                node.name = self.fresh(f"{before.name or before.op_type}/{node.op_type}")
+                node.name = self.fresh(f"{beside.name or beside.op_type}/{node.op_type}")
             for value in node.outputs:
                 if not value.name:
                     value.name = self.fresh(f"{node.name}_output")
             if self.rule:
                 node.metadata_props[RULE_KEY] = self.rule
-        graph.insert_before(before, nodes)
-        for node in nodes:
-            self._tell(node)
 
     def forwardable(self, old: ir.Value, new: ir.Value) -> bool:
         """Tell whether readers of `old` can read `new` without an Identity in between.
@@ -321,7 +330,9 @@ class Editor:
         node.resize_outputs(kept)
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value | None) -> None:
-        """Let one input of a node read another value."""
+        """Let one input of a node read another value; inputs that it did not have are added."""
+        if index >= len(node.inputs):
+            node.resize_inputs(index + 1)
         node.replace_input_with(index, value)
         self._tell(node)
 

@@ -8,7 +8,7 @@ goes by name, because the model that is written is not the object that was looke
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from onnxopt.quantize.spec import Spec
@@ -66,7 +66,8 @@ class Placement:
     """All units that a target could run, in topological order.
 
     `tensors` are the activations that units read or write, with what they become; `sources` says
-    which tensor an edge reads. `left` says of nodes that compute but can be no unit, why.
+    which tensor an edge reads. `left` says of nodes that compute but can be no unit, why. With
+    `integer_biases` biases are int32 in the units of the products.
     """
 
     target: str
@@ -74,19 +75,14 @@ class Placement:
     tensors: Mapping[str, Spec]
     sources: Mapping[Edge, str]
     left: Mapping[str, str] = field(default_factory=dict)
+    integer_biases: bool = True
 
     def only(self, names: Collection[str]) -> Placement:
         """Return the placement of some units, by name."""
         units = tuple(unit for unit in self.units if unit.name in names)
         used = {name for unit in units for name in self.touched(unit)}
         tensors = {name: spec for name, spec in self.tensors.items() if name in used}
-        return Placement(
-            target=self.target,
-            units=units,
-            tensors=tensors,
-            sources=self.sources,
-            left=self.left,
-        )
+        return replace(self, units=units, tensors=tensors)
 
     def touched(self, unit: Unit) -> Iterator[str]:
         """Yield the tensors that a unit reads or writes as int8."""

@@ -1,0 +1,1 @@
+"""Writes what was decided into a model."""
