@@ -28,11 +28,11 @@ def insert(model: ir.Model, solution: Solution) -> Counter[str]:
     The model is the one that the placement was made of, or a clone of it. Weights that the
     solution has no integers for stay float.
     """
-    return _Insertion(model, solution).run()
+    return Insertion(model, solution).run()
 
 
-class _Insertion:
-    """One solution on its way into one model."""
+class Insertion:
+    """One solution on its way into one model: all at once, or the constants one by one."""
 
     def __init__(self, model: ir.Model, solution: Solution) -> None:
         self.model = model
@@ -45,10 +45,16 @@ class _Insertion:
         self.done: Counter[str] = Counter()
 
     def run(self) -> Counter[str]:
+        """Write everything; return how many of what was inserted."""
+        for unit in self.solution.placement.units:
+            self.constants(unit)
+        self.activations()
+        return self.done
+
+    def activations(self) -> None:
+        """Put pairs on all activations, and take away the clamps that they make superfluous."""
         units = self.solution.placement.units
         written = written_as_int8(self.model, self.solution)
-        for unit in units:
-            self.constants(unit)
         for unit in units:
             if unit.absorbed and written.issuperset(unit.outputs):
                 self.absorb(unit)
@@ -57,7 +63,6 @@ class _Insertion:
         for unit in units:
             for edge in unit.reads:
                 self.quantize_edge(edge)
-        return self.done
 
     def constants(self, unit: Unit) -> None:
         """Put the integers of a unit's weight and bias in the place of the float constants."""
