@@ -43,6 +43,17 @@ class Histogram:
         half = len(self.counts) // 2
         return np.arange(-half, half + 1) * self.width
 
+    def inside(self) -> tuple[int, Array]:
+        """Return the counts from the first to the last that is not zero.
+
+        The number before them is the left border of the first, in bins from zero.
+        """
+        filled = np.flatnonzero(self.counts)
+        if not filled.size:
+            return 0, self.counts[:0]
+        first, last = int(filled[0]), int(filled[-1])
+        return first - len(self.counts) // 2, self.counts[first : last + 1]
+
     def add(self, numbers: Array, largest: float, zeros: int) -> None:
         """Count finite float32 or float64 numbers, of which `zeros` are zero and left out.
 

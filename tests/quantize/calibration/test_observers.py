@@ -238,3 +238,12 @@ def test_state_is_no_window_into_the_observer():
 def test_histograms_of_different_bins_are_not_added():
     with pytest.raises(ValueError, match="16 bins"):
         Histogram(32).merge(Histogram(16))
+
+
+def test_the_counts_inside_begin_at_the_first_and_end_at_the_last():
+    histogram = seen(np.float32([-0.5, 0.1, 0.9, 0.9])).histogram
+    first, counts = histogram.inside()
+    assert first == -len(histogram.counts) // 4
+    assert (counts[0], counts[-1], counts.sum()) == (1, 2, 4)
+    assert first + len(counts) == math.floor(0.9 / histogram.width) + 1
+    assert Histogram().inside()[1].size == 0
