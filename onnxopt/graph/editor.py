@@ -21,6 +21,8 @@ from onnxopt.graph.spill import spill_of
 RULE_KEY = "onnxopt.rule"
 """Key of the node metadata that names the rule which made the node."""
 
+_Values = Sequence[ir.Value | None]
+
 
 class Editor:
     """Mutates one model; several passes may share it.
@@ -290,12 +292,11 @@ class Editor:
         if value.name and (prefix or self._values[value.name] > 1):
             value.name = self.fresh(prefix + value.name)
 
-    def rebuild(
-        self, node: ir.Node, *, inputs: Sequence[ir.Value | None], outputs: Sequence[ir.Value]
-    ) -> ir.Node:
-        """Put a node with other inputs and only some of its outputs in the place of a node.
+    def rebuild(self, node: ir.Node, *, inputs: _Values, outputs: _Values) -> ir.Node:
+        """Put a node with other inputs and other outputs in the place of a node.
 
-        The outputs that are left out must have no readers; the others keep their names.
+        The outputs that are left out must have no readers; the others keep their names. None is an
+        output that the node did not have.
         """
         made = ir.Node(
             node.domain,
@@ -309,11 +310,12 @@ class Editor:
             metadata_props=dict(node.metadata_props),
         )
         for old, new in zip(outputs, made.outputs, strict=True):
-            new.name = ""
-            new.metadata_props.update(old.metadata_props)
+            new.name = "" if old is not None else self.fresh(f"{node.name}_output")
+            new.metadata_props.update({} if old is None else old.metadata_props)
         graph_of(node).insert_before(node, made)
         for old, new in zip(outputs, made.outputs, strict=True):
-            self.replace(old, new, named=True)
+            if old is not None:
+                self.replace(old, new, named=True)
         # The nested graphs belong to the new node now: erasing the old one must not empty them.
         node.attributes.clear()
         self.erase(node)

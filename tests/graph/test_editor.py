@@ -240,3 +240,12 @@ def test_types_that_only_the_new_value_knows_survive():
     editor.insert([made], inner[0])
     editor.replace(inner.outputs[0], made.outputs[0])
     assert inner.outputs[0].dtype == ir.DataType.FLOAT
+
+
+def test_a_node_can_be_rebuilt_with_an_output_more():
+    editor, main = edit([node("Split", ["x"], "y")], ["x"], ["y"])
+    old = main[0]
+    made = editor.rebuild(old, inputs=old.inputs, outputs=[*old.outputs, None])
+    assert list(main) == [made]
+    assert [value.name for value in made.outputs] == ["y", f"{made.name}_output"]
+    assert main.outputs[0] is made.outputs[0]

@@ -23,6 +23,15 @@ def peak_rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
+def rss_bytes() -> int:
+    """Return the physical memory that this process holds now; the most ever where none tells."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return peak_rss_bytes()
+
+
 def available_bytes() -> int | None:
     """Return the memory that this process can have without swapping; None where nothing tells.
 

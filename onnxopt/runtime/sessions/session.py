@@ -77,13 +77,16 @@ def open_session(
     options: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
     trace: Path | None = None,
+    arena: bool = True,
+    pattern: bool = True,
 ) -> InferenceSession:
     """Load `model` (a path, or the bytes of one without external data) into a new session.
 
     `provider` is a name from `execution.providers` and `options` are its provider options;
     `config` holds session configuration entries. With `trace` each run is profiled, into a file
     whose path begins so; the session's `end_profiling` returns it. `threads` defaults to the cores
-    that this process may use. Raises `SessionError` when onnxruntime refuses the model and
+    that this process may use. Without `arena`, memory goes back to the system as soon as it is
+    free, which costs time; without `pattern`, no run plans the memory of the next. Raises `SessionError` when onnxruntime refuses the model and
     `ProviderError` when it lacks the provider. Where the provider cannot take a node, the CPU does:
     ask `placement` who took what.
     """
@@ -94,6 +97,8 @@ def open_session(
     settings.log_severity_level = _FATAL_ONLY
     settings.intra_op_num_threads = threads or usable_cores()
     settings.inter_op_num_threads = 1
+    settings.enable_cpu_mem_arena = arena
+    settings.enable_mem_pattern = pattern
     settings.graph_optimization_level = getattr(
         onnxruntime.GraphOptimizationLevel, _LEVELS[optimize]
     )
