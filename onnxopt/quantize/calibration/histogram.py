@@ -11,6 +11,7 @@ would hide everything else.
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from onnxopt.quantize.spec import Array
 
 BINS = 8192
 """On both sides together; between a quarter of them and all lie inside the data's range."""
+
+BLOCK = 1 << 16
+"""Numbers counted together: they, their places and the bins fit into a second-level cache."""
 
 _FINEST = -60
 """Exponent of the least T: such a tensor is as good as constant, and 1/T has to be a float32."""
@@ -55,10 +59,9 @@ class Histogram:
         return first - len(self.counts) // 2, self.counts[first : last + 1]
 
     def add(self, numbers: Array, largest: float, zeros: int) -> None:
-        """Count finite float32 or float64 numbers, of which `zeros` are zero and left out.
+        """Count at most `BLOCK` finite float32 numbers.
 
-        `largest` is their greatest magnitude. One call makes copies of the array: feed it in
-        blocks that a cache can hold.
+        `largest` is their greatest magnitude; `zeros` of them are zero and left out.
         """
         if largest == 0:
             return
@@ -66,18 +69,23 @@ class Histogram:
         half = len(self.counts) // 2
         factor = half / self.limit
         # A power of two: the product is exact, and so is the bin, if only nothing underflows.
-        kind = numbers.dtype if factor >= 1 else np.float64
-        places = np.multiply(numbers, factor, dtype=kind)
+        kind = np.dtype(np.float32 if factor >= 1 else np.float64)
+        places = _ROOM.wide.view(kind)[: numbers.size]
+        np.multiply(numbers, factor, out=places, dtype=kind)
         np.floor(places, out=places)
         places += half
-        self.counts += np.bincount(places.astype(np.intp), minlength=len(self.counts))
+        # By way of int32 there are vector instructions, straight to int64 there often are none.
+        narrow, indexes = _ROOM.narrow[: numbers.size], _ROOM.indexes[: numbers.size]
+        np.copyto(narrow, places, casting="unsafe")
+        np.copyto(indexes, narrow)
+        self.counts += np.bincount(indexes, minlength=len(self.counts))
         self.counts[half] -= zeros
 
     def grow(self, limit: float) -> None:
         """Widen the range to a power of two; a lesser one changes nothing."""
         if self.limit and limit > self.limit:
             half = len(self.counts) // 2
-            parts = min(int(limit / self.limit), half)
+            parts = int(min(limit / self.limit, half))
             inner = half // parts
             folded = np.zeros_like(self.counts)
             folded[half - inner : half] = self.counts[:half].reshape(inner, parts).sum(1)
@@ -102,3 +110,15 @@ def limit_above(magnitude: float) -> float:
     """Return the least power of two greater than a magnitude."""
     _, exponent = math.frexp(magnitude)
     return math.ldexp(1.0, max(exponent, _FINEST))
+
+
+class _Room(threading.local):
+    """Memory to work in, each thread its own: to ask for it anew costs more than the counting."""
+
+    def __init__(self) -> None:
+        self.wide = np.empty(BLOCK, np.float64)
+        self.narrow = np.empty(BLOCK, np.int32)
+        self.indexes = np.empty(BLOCK, np.intp)
+
+
+_ROOM = _Room()

@@ -8,11 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxopt.quantize.calibration.histogram import Histogram
+from onnxopt.quantize.calibration.histogram import BLOCK, Histogram
 from onnxopt.quantize.spec import Array
-
-_BLOCK = 1 << 17
-"""Numbers looked at together: they and their bins stay in the second-level cache."""
 
 _SUMS = ("count", "hidden", "zeros", "nans", "infinities", "total", "squares")
 
@@ -99,12 +96,13 @@ class Observer:
         return self.count > 0 and self.low == self.high
 
     def see(self, array: Array, sample: int | None = None) -> None:
-        """Take in an array of any shape and any real type, empty ones too."""
-        kind = np.result_type(array.dtype, np.float32)
+        """Take in an array of any shape and any real type, empty ones too, as float32."""
         bad = self.nans + self.infinities
         flat = array.reshape(-1)
-        for start in range(0, flat.size, _BLOCK):
-            self._see_block(flat[start : start + _BLOCK].astype(kind, copy=False))
+        for start in range(0, flat.size, BLOCK):
+            with np.errstate(over="ignore"):
+                block = flat[start : start + BLOCK].astype(np.float32, copy=False)
+            self._see_block(block)
         if self.nans + self.infinities > bad:
             self._blame(sample)
             array = np.where(np.isfinite(array), array, array.dtype.type(0))

@@ -95,7 +95,7 @@ class Statistics:
     def load(cls, path: Path) -> Statistics:
         """Read what `save` wrote; raises `DataError` for any other file."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 header = json.loads(archive["header"].tobytes())
                 schema = header["schema"]
                 if schema == SCHEMA:

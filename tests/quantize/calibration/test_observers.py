@@ -106,7 +106,7 @@ def test_blocks_make_no_difference(monkeypatch):
     numbers = np.random.default_rng(0).normal(size=10_001).astype(np.float32)
     numbers[::7] = 0
     whole = seen(numbers)
-    monkeypatch.setattr(observers, "_BLOCK", 64)
+    monkeypatch.setattr(observers, "BLOCK", 64)
     assert_same(seen(numbers.reshape(73, 137)), whole)
 
 
@@ -167,6 +167,11 @@ def test_squares_of_huge_numbers_do_not_overflow():
 def test_every_real_type_is_taken(dtype):
     numbers = np.arange(7).astype(dtype)
     assert_same(seen(numbers), seen(numbers.astype(np.float32)))
+
+
+def test_what_no_float32_can_hold_is_infinite():
+    observer = seen(np.array([1e300, 1.0]))
+    assert (observer.high, observer.infinities) == (1, 1)
 
 
 def test_bfloat16_is_taken():
