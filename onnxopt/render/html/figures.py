@@ -86,7 +86,7 @@ def lines(
     height: float = HEIGHT,
 ) -> Figure:
     """Join the points of each series, with a bar where there is an interval."""
-    figure, axes = _axes(y, height)
+    figure, axes = plot_axes(y, height)
     for index, each in enumerate(series):
         xs, ys = ([getattr(p, name) for p in each.points] for name in ("x", "y"))
         dash = _DASHES[each.look.shape % len(_DASHES)]
@@ -102,7 +102,7 @@ def lines(
                 )  # fmt: skip
     if log_x:
         axes.set_xscale("log")
-        _number_axis(axes.xaxis, [p.x for each in series for p in each.points])
+        number_axis(axes.xaxis, [p.x for each in series for p in each.points])
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator([place for place, _ in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -118,7 +118,7 @@ def lines(
 def ranges(labels: Sequence[str], groups: Sequence[Sequence[tuple[Look, Point]]]) -> Figure:
     """Put one line of points under each label; `x` of a point is its number."""
     height = 0.55 + sum(0.3 + 0.17 * len(group) for group in groups)
-    figure, axes = _axes("", height)
+    figure, axes = plot_axes("", height)
     place, places = 0.0, []
     for label, group in zip(labels, groups, strict=True):
         axes.annotate(label, (0, place), xycoords=("axes fraction", "data"), va="center")
@@ -133,7 +133,7 @@ def ranges(labels: Sequence[str], groups: Sequence[Sequence[tuple[Look, Point]]]
     values = [point.x for group in groups for _, point in group]
     if max(values) > _LOG_FROM * min(values) > 0:
         axes.set_xscale("log")
-    _number_axis(axes.xaxis, values)
+    number_axis(axes.xaxis, values)
     axes.set_ylim(place - 0.1, -0.25)
     axes.yaxis.set_major_locator(FixedLocator(places[1:]))
     axes.set_yticklabels([])
@@ -150,7 +150,7 @@ def distributions(clouds: Sequence[Cloud], *, y: str, dots: int, processes: int)
     """
     if max(len(cloud.processes) for cloud in clouds) > processes:
         return _outlines(clouds, y)
-    figure, axes = _axes(y, HEIGHT)
+    figure, axes = plot_axes(y, HEIGHT)
     many = sum(cloud.sessions for cloud in clouds) > dots
     slot = 0.82 / len(clouds)
     for index, cloud in enumerate(clouds):
@@ -192,7 +192,7 @@ def _box(axes: Axes, center: float, slot: float, sessions: np.ndarray, look: Loo
 
 def _outlines(clouds: Sequence[Cloud], x: str) -> Figure:
     """Draw how often which time came, one outline a model."""
-    figure, axes = _axes("share of sessions", HEIGHT)
+    figure, axes = plot_axes("share of sessions", HEIGHT)
     everything = [np.concatenate(cloud.processes) for cloud in clouds]
     low, high = np.percentile(np.concatenate(everything), [0.1, 99.9])
     edges = np.linspace(low, high + 1e-9 * high, 49)
@@ -224,7 +224,7 @@ def roofline(
     works: Sequence[Work], *, gflops: float, gbs: float, cached_gbs: float, numbered: int
 ) -> Figure:
     """Draw nodes under what the machine can do; the first `numbered` bear their rank."""
-    figure, axes = _axes("GFLOP/s", 3.1)
+    figure, axes = plot_axes("GFLOP/s", 3.1)
     ridge = gflops / gbs
     xs = [work.intensity for work in works] + [ridge]
     ys = [work.gflops for work in works] + [gflops]
@@ -250,12 +250,12 @@ def roofline(
     axes.set_xlim(left, right)
     axes.set_ylim(min([*ys, gbs * left]) / 2, gflops * 3)
     for axis, values in ((axes.xaxis, (left, right)), (axes.yaxis, axes.get_ylim())):
-        _number_axis(axis, values)
+        number_axis(axis, values)
     axes.set_xlabel("operations a byte")
     return figure
 
 
-def _axes(y: str, height: float) -> tuple[Figure, Axes]:
+def plot_axes(y: str, height: float) -> tuple[Figure, Axes]:
     """Make a figure with one plot, whose unit stands over its axis."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
@@ -267,10 +267,10 @@ def _axes(y: str, height: float) -> tuple[Figure, Axes]:
 def _scale_y(axes: Axes, values: Sequence[float]) -> None:
     if min(values) > 0 and max(values) > _LOG_FROM * min(values):
         axes.set_yscale("log")
-    _number_axis(axes.yaxis, values)
+    number_axis(axes.yaxis, values)
 
 
-def _number_axis(axis: Any, values: Sequence[float]) -> None:
+def number_axis(axis: Any, values: Sequence[float]) -> None:
     """Label few places with short numbers, on either scale."""
     if axis.get_scale() == "log":
         span = max(values) / min(values)
