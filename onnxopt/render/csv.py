@@ -1,14 +1,15 @@
-"""A benchmark as CSV: one row a result, without samples."""
+"""Reports as CSV: one row a result of a benchmark, without samples; one row a region of int8."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from onnxopt.render.words import printable
-from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference
+from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference, QuantizeReport
 
 _NUMBERS = ("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput")
 COLUMNS = (
@@ -43,14 +44,37 @@ COLUMNS = (
 )
 """The columns, always all of them, in this order; documented in docs/reports.md."""
 
+_PAIRS = ("rows", "pairs", "overflowing", "remaining", "rows_mended")
+REGION_COLUMNS = (
+    "name", "op", "became", "reason", "float_ms", "int8_ms", "sqnr_db", "macs", "nodes", *_PAIRS,
+)  # fmt: skip
+"""The columns of `quantize`, likewise."""
+
 
 def benchmark(report: BenchmarkReport) -> str:
     """Write a header and one line a result; what is not known is empty."""
+    return _lines(COLUMNS, (_row(report, result) for result in report.results))
+
+
+def quantize(report: QuantizeReport) -> str:
+    """Write a header and one line a region; what is not known is empty."""
+    rows = (
+        {
+            **{name: getattr(region, name) for name in REGION_COLUMNS if name not in _PAIRS},
+            **{name: getattr(region.pair_sums, name, None) for name in _PAIRS},
+            "nodes": " ".join(region.nodes),
+        }
+        for region in report.regions
+    )
+    return _lines(REGION_COLUMNS, rows)
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    for result in report.results:
-        writer.writerow({name: _cell(value) for name, value in _row(report, result).items()})
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
     return out.getvalue()
 
 

@@ -22,10 +22,12 @@ from onnxopt.report import (
     OptimizeReport,
     OutputComparison,
     Profile,
+    QuantizeReport,
     Setting,
     Step,
     TensorSpec,
 )
+from tests.render.int8_reports import make_quantized, make_refused, make_untouched
 
 IMAGES = TensorSpec(name="images", type="float32", shape=("batch", 3, 224, 224))
 LOGITS = TensorSpec(name="logits", type="float32", shape=("batch", 1000))
@@ -366,6 +368,21 @@ def make_swept() -> BenchmarkReport:
 @pytest.fixture(scope="session")
 def swept() -> BenchmarkReport:
     return make_swept()
+
+
+@pytest.fixture(scope="session")
+def quantized() -> QuantizeReport:
+    return make_quantized()
+
+
+@pytest.fixture(scope="session")
+def refused() -> QuantizeReport:
+    return make_refused()
+
+
+@pytest.fixture(scope="session")
+def untouched() -> QuantizeReport:
+    return make_untouched()
 
 
 @pytest.fixture

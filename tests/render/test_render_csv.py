@@ -19,6 +19,23 @@ def test_every_column_is_documented_in_order():
     assert [name for cell in told for name in re.findall(r"\w+", cell)] == list(as_csv.COLUMNS)
 
 
+def test_every_column_of_quantize_is_documented_in_order():
+    section = PAGE.partition("\n## CSV of quantize\n")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.MULTILINE)
+    names = [name for cell in told for name in re.findall(r"\w+", cell)]
+    assert names == list(as_csv.REGION_COLUMNS)
+
+
+def test_a_line_for_each_region(quantized):
+    lines = list(csv.DictReader(io.StringIO(as_csv.quantize(quantized))))
+    assert [line["name"] for line in lines] == [region.name for region in quantized.regions]
+    region, line = quantized.regions[0], lines[0]
+    assert float(line["int8_ms"]) == region.int8_ms
+    assert line["overflowing"] == str(region.pair_sums.overflowing)
+    assert line["nodes"] == " ".join(region.nodes)
+    assert lines[-1]["float_ms"] == lines[-1]["pairs"] == ""
+
+
 def test_a_line_for_each_row_with_what_was_concluded(swept):
     lines = read(swept)
     assert len(lines) == len(swept.results)

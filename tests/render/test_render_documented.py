@@ -36,7 +36,7 @@ def test_lists_of_providers_and_rules_are_documented():
     assert documented("rules") == ["name", "kind", "summary", "targets", "unsure", "since"]
 
 
-def test_every_schema_is_named(optimized, compared, inspected, benchmarked):
-    for made in (optimized, compared, inspected, benchmarked):
+def test_every_schema_is_named(optimized, quantized, compared, inspected, benchmarked):
+    for made in (optimized, quantized, compared, inspected, benchmarked):
         row = f"| `{made.to_dict()['schema']}` |"
         assert f"[{type(made).__name__}](#{type(made).__name__.lower()})" in PAGE.partition(row)[2]

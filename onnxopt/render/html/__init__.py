@@ -1,13 +1,14 @@
-"""A benchmark as one HTML file that needs nothing else: no network, no scripts."""
+"""Reports as one HTML file that needs nothing else: no network, no scripts."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.render.words import printable
-from onnxopt.report import BenchmarkReport
+from onnxopt.report import BenchmarkReport, QuantizeReport
 
 _NEEDED = {
     "jinja2": "jinja2",
@@ -38,9 +39,21 @@ def benchmark(report: BenchmarkReport) -> str:
     Raises `OnnxOptError` where jinja2 or matplotlib is missing.
     """
     check_available()
-    import jinja2
-
     from onnxopt.render.html.page import view
+
+    return _page("benchmark.html.j2", view(report))
+
+
+def quantize(report: QuantizeReport) -> str:
+    """Return the page; raises `OnnxOptError` where jinja2 or matplotlib is missing."""
+    check_available()
+    from onnxopt.render.html.int8 import view
+
+    return _page("quantize.html.j2", view(report))
+
+
+def _page(template: str, shown: Mapping[str, Any]) -> str:
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("onnxopt.render.html", ""),
@@ -50,7 +63,7 @@ def benchmark(report: BenchmarkReport) -> str:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    return environment.get_template("benchmark.html.j2").render(view(report)) + "\n"
+    return environment.get_template(template).render(shown).lstrip() + "\n"
 
 
 def _finalize(value: Any) -> Any:

@@ -4,5 +4,6 @@ from onnxopt.render.markdown.comparison import compare
 from onnxopt.render.markdown.latencies import benchmark
 from onnxopt.render.markdown.model import inspect
 from onnxopt.render.markdown.optimization import optimize
+from onnxopt.render.markdown.quantization import quantize
 
-__all__ = ["benchmark", "compare", "inspect", "optimize"]
+__all__ = ["benchmark", "compare", "inspect", "optimize", "quantize"]
