@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxopt import costs as predicting
 from onnxopt import inspection, pipeline, prove
-from onnxopt.config import OptimizeConfig, find_target
+from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
 from onnxopt.given import ModelLike, check_providers, on_disk, same_inputs, samples_of
 from onnxopt.graph import io
@@ -24,6 +24,7 @@ from onnxopt.report import (
     InspectReport,
     OptimizeReport,
     Profile,
+    QuantizeReport,
 )
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 
@@ -60,8 +61,8 @@ def optimize(
         target=find_target(target),
         fix=dict(fix or {}),
         opset=opset,
-        only=(only,) if isinstance(only, str) else tuple(only),
-        skip=(skip,) if isinstance(skip, str) else tuple(skip),
+        only=_names(only),
+        skip=_names(skip),
         verify=verify,
         measure=measure,
         check=check,
@@ -89,6 +90,56 @@ def optimize(
         if output is not None and right:
             io.save(proof.candidate.model, output)
         return _report(proof, config, before, output, start)
+
+
+def quantize(
+    model: ModelLike,
+    calibration: str | Path | Sequence[Mapping[str, Any]] | None,
+    output: str | Path | None = None,
+    *,
+    target: str = "cpu",
+    method: str = "auto",
+    isa: str = "auto",
+    format: str = "qdq",  # noqa: A002 - as the option is called
+    max_memory: int = 1_000_000_000,
+    min_sqnr: float | None = None,
+    max_slowdown: float | None = None,
+    fastest: bool = False,
+    metric: str | Callable[[Any], float] | None = None,
+    max_drop: float | None = None,
+    samples: int | None = None,
+    statistics: str | Path | None = None,
+    save_statistics: str | Path | None = None,
+    random_data: bool = False,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    without: Sequence[str] = (),
+    measure: bool = True,
+    threads: int | None = None,
+    anyway: bool = False,
+    progress: Progress | None = None,
+) -> QuantizeReport:
+    """Make a model int8 where that is faster and still right, and write it.
+
+    `calibration` is a path as `--calibration` takes it, or feeds (input name to array); None only
+    with `random_data`. The options are those of `QuantizeConfig`. Without `output` nothing is
+    written; the report carries the model. If no int8 model is both right and faster the report is
+    false, and nothing is written unless `anyway`. Raises `OnnxOptError` for whatever the caller can
+    mend.
+    """
+    from onnxopt import quantization
+
+    config = QuantizeConfig(
+        target=find_target(target), method=method, isa=isa, format=format, max_memory=max_memory,
+        min_sqnr=min_sqnr, max_slowdown=max_slowdown, fastest=fastest, metric=metric,
+        max_drop=max_drop, samples=samples, statistics=_path_text(statistics),
+        save_statistics=_path_text(save_statistics), random_data=random_data, only=_names(only),
+        skip=_names(skip), without=_names(without), measure=measure, threads=threads, anyway=anyway,
+    )  # fmt: skip
+    if calibration is None and not random_data:
+        raise OnnxOptError("int8 needs samples of what the model will meet", "give calibration")
+    _require_runtime()
+    return quantization.quantize(model, calibration, output, config, progress=progress)
 
 
 def inspect(
@@ -217,6 +268,15 @@ def _require_runtime() -> None:
     from onnxopt.runtime.sessions.session import import_onnxruntime
 
     import_onnxruntime()
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    """Take one name for a sequence of one."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _path_text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.text import near_matches
@@ -94,6 +96,76 @@ class OptimizeConfig:
     def allows(self, name: str) -> bool:
         """Tell whether the pass or rule called `name` may run."""
         return name not in self.skip and (not self.only or name in self.only)
+
+
+METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
+"""How the range of a tensor is chosen; `auto` takes the one with the least error, by tensor."""
+FORMATS = ("qdq", "qoperator")
+ISAS = ("auto", "native", "vnni", "avx512", "avx2", "amx", "neon-dot", "neon")
+"""Instruction sets, `native` being those of this machine; `auto` is that for targets that are
+measured here, and what is safe everywhere for `portable`."""
+REPAIRS = ("equalization", "smoothing", "splitting", "rounding", "bias", "saturation")
+"""What is done for accuracy; each can be left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """The options of `quantize`.
+
+    `max_memory` are bytes that statistics may take. `min_sqnr` is in dB, on held-out samples.
+    `max_slowdown` is the share by which the result may be slower than the model; None: it has to
+    be faster. `fastest` wants the fastest choice that holds every gate, however accurate. `metric`
+    is `file.py:function` or a function that takes `predict` (a feed to the outputs by name) and
+    returns a number, the higher the better, of which `max_drop` may be lost. `samples` is how many
+    are read at most. `only` and `skip` hold names of nodes and operators, `without` those of
+    `REPAIRS`. With `anyway` the result is written though a gate fails.
+    """
+
+    target: Target = TARGETS["cpu"]
+    method: str = "auto"
+    isa: str = "auto"
+    format: str = "qdq"
+    max_memory: int = 1_000_000_000
+    min_sqnr: float | None = None
+    max_slowdown: float | None = None
+    fastest: bool = False
+    metric: str | Callable[[Any], float] | None = None
+    max_drop: float | None = None
+    samples: int | None = None
+    statistics: str | None = None
+    save_statistics: str | None = None
+    random_data: bool = False
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    measure: bool = True
+    threads: int | None = None
+    anyway: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", METHODS), ("isa", ISAS), ("format", FORMATS)):
+            _check_known(name, (getattr(self, name),), known)
+        _check_known("repair", self.without, REPAIRS)
+        if self.max_drop is not None and self.metric is None:
+            raise OnnxOptError(
+                "a drop of nothing cannot be limited", "give --metric file.py:function, too"
+            )
+
+    def allows(self, *names: str) -> bool:
+        """Tell whether what goes by any of `names`, nodes or operators, may become int8."""
+        wanted = not self.only or any(name in self.only for name in names)
+        return wanted and not any(name in self.skip for name in names)
+
+    def repairs(self, name: str) -> bool:
+        """Tell whether the repair called `name` may be tried."""
+        return name not in self.without
+
+
+def _check_known(what: str, names: Iterable[str], known: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in known:
+            raise OnnxOptError(f"unknown {what} {name!r}", near_matches(name, known))
 
 
 def parse_fix(texts: tuple[str, ...] | list[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ FLOORS = {
     "rules": 3, "runtime": 3, "testing": 3,
     "passes": 4, "quantize": 4, "prune": 4, "benchmarking": 4, "profiling": 4,
     "pipeline": 5, "accept": 5, "prove": 5,
-    "costs": 5, "given": 5, "inspection": 5,
+    "costs": 5, "given": 5, "inspection": 5, "quantization": 5,
     "api": 6, "render": 6,
     "cli": 7, "__main__": 7,
     "__init__": 6,

@@ -38,6 +38,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "optimize": CommandEntry(
         "onnxopt.cli.optimize", "Make a model smaller and faster, prove and measure it."
     ),
+    "quantize": CommandEntry(
+        "onnxopt.cli.quantize", "Make a model int8 where that is faster and still right."
+    ),
     "inspect": CommandEntry("onnxopt.cli.inspect", "Show what is in a model and what it costs."),
     "compare": CommandEntry("onnxopt.cli.compare", "Tell whether two models compute the same."),
     "benchmark": CommandEntry("onnxopt.cli.benchmark", "Measure and compare the speed of models."),

@@ -20,7 +20,7 @@ from onnxopt.cli.progress import ProgressLine
     metavar="OUT",
     help="Where the result goes. Default: MODEL with .opt before the suffix.",
 )
-@options.target
+@options.target("portable")
 @options.fix
 @click.option(
     "--opset",

@@ -33,16 +33,20 @@ def _split_names(
 
 model = click.argument("model", metavar="MODEL")
 
-target = click.option(
-    "--target",
-    metavar="NAME",
-    callback=_check_target,
-    default="portable",
-    show_default=True,
-    help="What the result is made for. "
-    + "; ".join(f"{each.name}: {each.summary}" for each in TARGETS.values())
-    + ".",
-)
+
+def target(default: str) -> Decorator:
+    """Add --target, handed over as its name."""
+    return click.option(
+        "--target",
+        metavar="NAME",
+        callback=_check_target,
+        default=default,
+        show_default=True,
+        help="What the result is made for. "
+        + "; ".join(f"{each.name}: {each.summary}" for each in TARGETS.values())
+        + ".",
+    )
+
 
 fix = click.option(
     "--fix",

@@ -38,7 +38,9 @@ class Output:
         `others` are files, by what they are called.
         """
         read = [("model", model) for model in models]
-        read += [(name, file) for name, file in others.items() if file is not None]
+        read += [
+            (name.replace("_", " "), file) for name, file in others.items() if file is not None
+        ]
         seen: dict[str, str] = {}
         for name, path in self.places.items():
             place = path if path == "-" else os.path.realpath(path)

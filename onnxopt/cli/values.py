@@ -1,4 +1,4 @@
-"""Kinds of option values: lists of numbers, per cents, durations."""
+"""Kinds of option values: lists of numbers, per cents, durations, sizes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 
 import click
 
+_SIZES = {
+    f"{letter}{ending}": base**power
+    for power, letter in enumerate(("", "k", "m", "g", "t"))
+    for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
+    if letter or ending != "ib"
+}
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -47,6 +53,18 @@ class Seconds(FiniteFloat):
         if found is None or found[2] not in _UNITS:
             self.fail(f"{value!r} is no duration such as 30, 90s or 2m", param, ctx)
         return super().convert(found[1], param, ctx) * _UNITS[found[2]]
+
+
+class Size(click.IntRange):
+    """A number of bytes: `1G`, `512MB` (powers of 1000, as reports write them), `1.5GiB`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+        if found is None or found[2] not in _SIZES:
+            self.fail(f"{value!r} is no size such as 1G, 512M or 1.5GiB", param, ctx)
+        return super().convert(round(float(found[1]) * _SIZES[found[2]]), param, ctx)
 
 
 class Several(click.ParamType[tuple[Any, ...]]):

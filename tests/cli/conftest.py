@@ -18,6 +18,7 @@ from onnxopt.report import (
     OptimizeReport,
     OutputComparison,
     Profile,
+    QuantizeReport,
 )
 
 PROFILE = Profile(
@@ -42,6 +43,13 @@ def optimize_report(verification=SAME):
     )  # fmt: skip
 
 
+def quantize_report(status="quantized", reason=""):
+    return QuantizeReport(
+        input=PROFILE, output=PROFILE, target="cpu", status=status, reason=reason,
+        written=status == "quantized", seconds=0.1, peak_rss_bytes=1_000_000,
+    )  # fmt: skip
+
+
 def benchmark_report(ratio=1.0, error=None):
     result = BenchmarkResult(
         model="a.onnx", sha256="", provider="cpu", placement={}, batch=None, threads=1,
@@ -62,8 +70,10 @@ def api(monkeypatch):
     fake.calls = []
     fake.benchmark_report = benchmark_report
     fake.failed_report = optimize_report(DIFFERS)
+    fake.quantize_report = quantize_report
     fake.gives = {
         "optimize": optimize_report(),
+        "quantize": quantize_report(),
         "inspect": InspectReport(profile=PROFILE, nodes=(), placement={}, warnings=()),
         "compare": CompareReport(
             reference=PROFILE, candidate=PROFILE, verification=SAME, seconds=0.1
