@@ -28,6 +28,11 @@ class FiniteFloat(click.FloatRange):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """Say nothing of a range without ends, of which click would tell `x<=None`."""
+        bounded = self.min is not None or self.max is not None
+        return super()._describe_range() if bounded else ""
+
 
 class Percent(FiniteFloat):
     """A share that is written in per cent, with the sign or without: `3%` is 0.03."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,10 @@ def small(number: float) -> str:
 
 
 def decibel(number: float) -> str:
-    """Write a ratio in dB; without any noise it is `exact`."""
-    return "exact" if number == float("inf") else f"{number:.1f} dB"
+    """Write a ratio in dB; without any noise it is `exact`, and `?` where it is not known."""
+    if math.isnan(number):
+        return "?"
+    return "exact" if number == math.inf else f"{number:.1f} dB"
 
 
 def milliseconds(number: float) -> str:

@@ -73,6 +73,12 @@ def test_sizes_are_read_as_reports_write_them(onnxopt_, api, text, size):
     assert api.calls[0][2]["max_memory"] == size
 
 
+def test_help_tells_ranges_only_where_there_are_ends(onnxopt_):
+    out = onnxopt_("quantize", "--help")[1]
+    assert "None" not in out
+    assert "[x>=0]" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [

@@ -170,6 +170,8 @@ def test_what_is_not_known_leaves_no_gap(quantized, refused):
     assert "<figure" not in html.quantize(bare)
     predicted = dataclasses.replace(refused, difference=None, status="quantized")
     assert "speed: not measured" in screen(predicted)
+    nan = dataclasses.replace(quantized.front[0], sqnr_db=float("nan"))
+    assert "  ?  " in screen(dataclasses.replace(quantized, front=(nan,)))
     exact = dataclasses.replace(quantized.front[0], sqnr_db=float("inf"))
     assert "exact" in screen(dataclasses.replace(quantized, front=(exact,)))
     assert "<figure" in html.quantize(dataclasses.replace(quantized, front=(exact,)))
