@@ -82,9 +82,11 @@ def qparams(low: Array | float, high: Array | float, spec: Spec) -> QParams:
     else:
         scale = np.asarray((above - below) / (most - least))
         zero = np.rint(least - below / np.where(scale > 0, scale, 1.0))
-    scale = np.where(scale > SMALLEST_SCALE, scale, 1.0).astype(np.float32)
-    zero = np.clip(zero, least, most).astype(spec.format)
-    return QParams(scale=scale, zero_point=zero, axis=spec.axis)
+    return QParams(
+        scale=np.asarray(np.where(scale > SMALLEST_SCALE, scale, 1.0), np.float32),
+        zero_point=np.asarray(np.clip(zero, least, most), spec.format),
+        axis=spec.axis,
+    )
 
 
 def quantize(array: Array, params: QParams) -> Array:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from onnxopt.quantize.spec import Array
+
+_BATCH = 1024
+"""Rows that are multiplied at once."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -15,7 +19,7 @@ class Moments:
 
     `gram` is E[q qᵀ] and `cross` E[x qᵀ], [groups, columns, columns]; `mean` is E[x] and `seen`
     E[q], [groups, columns]. Every sample weighs the same, however many positions it has. `power`
-    is E[x xᵀ] on the diagonal, [groups, columns].
+    is E[x xᵀ] on the diagonal, [groups, columns]. They are sums until `settle` is called.
     """
 
     gram: Array
@@ -24,6 +28,7 @@ class Moments:
     seen: Array
     power: Array
     samples: int = 0
+    _waiting: list[tuple[Array, Array]] = field(default_factory=list)
 
     @classmethod
     def of(cls, groups: int, columns: int) -> Moments:
@@ -40,14 +45,29 @@ class Moments:
     def see(self, x: Array, q: Array) -> None:
         """Take in the patches of one sample, float32 [groups, patches, columns] both."""
         self.samples += 1
-        share = 1.0 / self.samples
-        patches = max(x.shape[1], 1)
-        for total, left, right in ((self.gram, q, q), (self.cross, x, q)):
-            product = np.matmul(left.transpose(0, 2, 1), right)
-            product *= share / patches
-            total[...] = total * np.float32(1.0 - share) + product
-        for line, value in ((self.mean, x), (self.seen, q), (self.power, np.square(x))):
-            line[...] += (value.mean(axis=1, dtype=np.float64) - line) * share
+        scale = np.float32(1.0 / math.sqrt(max(x.shape[1], 1)))
+        self._waiting.append((x * scale, q * scale))
+        self.mean += x.mean(axis=1)
+        self.seen += q.mean(axis=1)
+        if sum(pair[0].shape[1] for pair in self._waiting) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add the products of what came last: a few large products take less than many small."""
+        if not self._waiting:
+            return
+        x, q = (np.concatenate(parts, axis=1) for parts in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        turned = q.transpose(0, 2, 1)
+        self.gram += np.matmul(turned, q)
+        self.cross += np.matmul(x.transpose(0, 2, 1), q)
+        self.power += np.einsum("gpk,gpk->gk", x, x)
+
+    def settle(self) -> None:
+        """Turn sums into means, once everything was seen."""
+        self.flush()
+        for total in (self.gram, self.cross, self.mean, self.seen, self.power):
+            total[...] /= max(self.samples, 1)
 
     def merged(self, other: Moments) -> Moments:
         """Return the moments of both sets of samples."""

@@ -10,8 +10,15 @@ import numpy as np
 
 from onnxopt.quantize.spec import Array
 
-MOST_PATCHES = 4096
-"""Positions of one sample that are looked at, evenly strided: neighbours tell the same."""
+_FEWEST, _MOST = 64, 2048
+
+
+def enough(columns: int) -> int:
+    """Return how many positions of a sample are looked at, evenly strided, for some columns.
+
+    Neighbours tell much the same; a Gram matrix wants some positions for each of its columns.
+    """
+    return min(max(4 * columns, _FEWEST), _MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +32,11 @@ class Window:
     groups: int = 1
 
 
-def convolved(x: Array, window: Window, most: int = MOST_PATCHES) -> Array:
+def convolved(x: Array, window: Window) -> Array:
     """Return the patches of a batch [N, C, *spatial] as [groups, patches, columns].
 
     Columns go by position in the kernel, then by channel of the group, as onnxruntime's kernels
-    add them. At most `most` patches are taken.
+    add them. No more patches are taken than are `enough`.
     """
     rank = len(window.kernel)
     before, behind = window.pads[:rank], window.pads[rank:]
@@ -39,7 +46,8 @@ def convolved(x: Array, window: Window, most: int = MOST_PATCHES) -> Array:
     views = np.lib.stride_tricks.sliding_window_view(padded, spans, axes)
     moved = (slice(None), slice(None), *(slice(None, None, s) for s in window.strides))
     views = views[(*moved, *(slice(None, None, d) for d in window.dilations))]
-    places = _places(views.shape[0], views.shape[2 : 2 + rank], most)
+    columns = math.prod(window.kernel) * (x.shape[1] // window.groups)
+    places = _places(views.shape[0], views.shape[2 : 2 + rank], enough(columns))
     # [patches, C, *kernel] -> [patches, *kernel, groups, C/groups] -> [groups, patches, columns]
     chosen: Array = np.moveaxis(views, 1, -rank - 1)[places]
     patches, channels = chosen.shape[:2]
@@ -48,10 +56,10 @@ def convolved(x: Array, window: Window, most: int = MOST_PATCHES) -> Array:
     return np.ascontiguousarray(ordered.reshape(window.groups, patches, -1))
 
 
-def multiplied(x: Array, most: int = MOST_PATCHES) -> Array:
-    """Return the rows of [..., columns] as [1, rows, columns]; at most `most` of them."""
+def multiplied(x: Array) -> Array:
+    """Return the rows of [..., columns] as [1, rows, columns]; no more than are `enough`."""
     rows = x.reshape(-1, x.shape[-1])
-    step = max(1, math.ceil(len(rows) / most))
+    step = max(1, math.ceil(len(rows) / enough(x.shape[-1])))
     return np.ascontiguousarray(rows[::step][None])
 
 

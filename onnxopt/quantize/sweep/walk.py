@@ -174,6 +174,9 @@ def _see(
             moments = sets[part] = Moments.of(x.shape[0], x.shape[2])
         moments.see(x, q)
     some = next(moments for moments in sets if moments is not None)
+    for moments in sets:
+        if moments is not None:
+            moments.settle()
     empty = Moments.of(some.gram.shape[0], some.gram.shape[1])
     fit, other = (empty if moments is None else moments for moments in sets)
     return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
