@@ -90,7 +90,8 @@ def candidates(
 ) -> list[Chain]:
     """Return the chains of a model, in the order of their first layers.
 
-    Shapes that are not known yet are inferred, and noted in the model.
+    Nodes and tensors have to have names of their own. Shapes that are not known yet are inferred,
+    and noted in the model.
     With `observed` ranges of tensors, a clamp that a channel never reached in them, even times
     `margin`, counts as absent in that channel: no longer exact for all inputs. With `restore`, a
     normalisation that MatMuls read beside others (the residual sum of a BERT) is scaled for the

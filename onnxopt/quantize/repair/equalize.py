@@ -12,8 +12,12 @@ balanced is the tensor, whose channels share a scale, against the columns of den
 A clamp (ReLU6) that bites leaves no room: min(x/s, 6)·s is min(x, 6s), which is another function
 for s ≠ 1. Channels that provably stay below 6 are scaled exactly (see `passing`). With `clamps`,
 those that stay below it in the given ranges are, too: the clamp then bites at 6s in units of the
-former channel, which is at least `margin` times what was observed. That is the saturation
-that int8 with these ranges would have anyway, but it is no longer the same function in float.
+former channel, which is at least `margin` times what was observed. That is no longer the same
+function: on EfficientNet-Lite0 it gained on the photographs of the calibration (48 crops) and lost
+2 to 5 dB on others, which is why it is off.
+
+Ranges of few samples mislead in a milder way, too: channels that all go equally far all saturate on
+what goes further. On other photographs, weights alone did better than ranges with any α.
 """
 
 from __future__ import annotations

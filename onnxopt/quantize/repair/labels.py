@@ -55,7 +55,7 @@ class Labels:
         self.count = 1
         self._ties: list[tuple[Array, Array]] = []
         self._kin: list[tuple[Array, Array]] = []
-        self._frozen: list[Array] = [np.zeros(1, np.int64)]
+        self._frozen = np.ones(1, bool)
         self._least: list[tuple[Array, Array]] = []
 
     def fresh(self, shape: tuple[int, ...]) -> Array:
@@ -63,6 +63,8 @@ class Labels:
         size = int(np.prod(shape))
         labels = np.arange(self.count, self.count + size)
         self.count += size
+        if self.count > len(self._frozen):
+            self._frozen = np.pad(self._frozen, (0, self.count))
         self._kin.append((labels[:-1], labels[1:]))
         return labels.reshape(shape)
 
@@ -80,7 +82,7 @@ class Labels:
 
     def freeze(self, labels: Array) -> None:
         """Let labels have a scale of 1."""
-        self._frozen.append(np.unique(labels))
+        self._frozen[labels] = True
 
     def bound(self, labels: Array, least: Array) -> None:
         """Let the scales that divide labels be at least so large; `least` is more than 0."""
@@ -89,7 +91,7 @@ class Labels:
 
     def all_frozen(self, labels: Array) -> bool:
         """Tell whether it is known by now that none of the labels can be scaled."""
-        return bool(np.isin(labels, np.concatenate(self._frozen)).all())
+        return bool(self._frozen[labels].all())
 
     def solve(self) -> Solved:
         """Return which labels are scaled by what."""
@@ -97,7 +99,7 @@ class Labels:
         straight, inverted = classes[0::2], classes[1::2]
         frozen = np.zeros(classes.max() + 1, bool)
         frozen[straight[straight == inverted]] = True
-        still = np.concatenate(self._frozen)
+        still = np.flatnonzero(self._frozen)
         frozen[straight[still]] = frozen[inverted[still]] = True
         free = ~frozen[straight]
         first = np.minimum(straight, inverted)
