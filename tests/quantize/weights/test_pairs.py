@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from onnxopt.quantize.weights.pairs import AnyOrder, Pairs
+from onnxopt.quantize.weights.limits import Plain
+from onnxopt.quantize.weights.pairs import AnyOrder, Pairs, limits_for
+from onnxopt.runtime.machine.multiply import Kernels
 
 BOUNDS = st.integers(1, 9).flatmap(
     lambda columns: nps.arrays(np.int64, columns, elements=st.integers(0, 255))
@@ -143,3 +145,14 @@ def test_int8_rows_do_not_overflow_in_the_arithmetic_itself():
     assert limits.project(rows).dtype == np.int8
     assert AnyOrder(np.full(4, 255)).allow(AnyOrder(np.full(4, 255)).project(rows)).all()
     assert limits.interval(rows, 0)[1].tolist() == [1]
+
+
+def test_what_is_allowed_follows_from_how_kernels_add():
+    bounds = np.full(4, 255)
+    exact = Kernels(isa="vnni", adds_in_16_bits=False)
+    paired = Kernels(isa="avx2", adds_in_16_bits=True, exact=("depthwise Conv",))
+    unordered = Kernels(isa="avx2", adds_in_16_bits=True, neighbours=False)
+    assert isinstance(limits_for(exact, "Conv", bounds), Plain)
+    assert isinstance(limits_for(paired, "Conv", bounds, depthwise=True), Plain)
+    assert isinstance(limits_for(paired, "Conv", bounds), Pairs)
+    assert isinstance(limits_for(unordered, "Conv", bounds), AnyOrder)
