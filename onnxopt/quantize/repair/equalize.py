@@ -13,11 +13,12 @@ A clamp (ReLU6) that bites leaves no room: min(x/s, 6)·s is min(x, 6s), which i
 for s ≠ 1. Channels that provably stay below 6 are scaled exactly (see `passing`). With `clamps`,
 those that stay below it in the given ranges are, too: the clamp then bites at 6s in units of the
 former channel, which is at least `margin` times what was observed. That is no longer the same
-function: on EfficientNet-Lite0 it gained on the photographs of the calibration (48 crops) and lost
-2 to 5 dB on others, which is why it is off.
+function: on EfficientNet-Lite0, with ranges of 48 crops, the SQNR of simulated int8 fell on other
+pictures by 4 to 6 dB with a margin of 1 to 1.3 (16 crops), by 1.6 dB with 2 (40 crops). So it is
+off.
 
 Ranges of few samples mislead in a milder way, too: channels that all go equally far all saturate on
-what goes further. On other photographs, weights alone did better than ranges with any α.
+what goes further. On those 40 crops weights alone gave 16.9 dB, ranges 15.4 to 16.0, neither 16.1.
 """
 
 from __future__ import annotations
