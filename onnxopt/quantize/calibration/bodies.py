@@ -28,25 +28,32 @@ class Bodies:
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
         self.main = editor.model.graph
+        self._moved: dict[ir.Value, ir.Value] = {}
         self._owners: dict[ir.Graph, ir.Node] = {}
         for graph in facts.graphs_within(self.main):
             for node in graph:
                 self._owners.update(dict.fromkeys(facts.nested_graphs(node), node))
 
-    def add(self, graph: ir.Graph, nodes: list[ir.Node]) -> None:
+    def current(self, value: ir.Value) -> ir.Value:
+        """Return what a value has become, where the node that makes it was replaced."""
+        while value in self._moved:
+            value = self._moved[value]
+        return value
+
+    def _add(self, graph: ir.Graph, nodes: list[ir.Node]) -> None:
         """Put nodes behind all others of a graph."""
-        if len(graph):
-            self.editor.insert_after(nodes, graph[-1])
-            return
         for node in nodes:
             node.name = self.editor.fresh(node.op_type)
             node.outputs[0].name = self.editor.fresh(f"{node.name}_output")
-        graph.extend(nodes)
+        if len(graph):
+            self.editor.insert_after(nodes, graph[-1])
+        else:
+            graph.extend(nodes)
 
     def constant(self, graph: ir.Graph, content: Array) -> ir.Value:
         """Add a constant behind all nodes of a graph."""
         node = constant_node(constant_value(content))
-        self.add(graph, [node])
+        self._add(graph, [node])
         return node.outputs[0]
 
     def compute(
@@ -55,7 +62,7 @@ class Bodies:
         """Add a node behind all others of a graph; its output has the type of its first input."""
         made = ir.node(op_type, inputs, attributes)  # type: ignore[arg-type]
         made.outputs[0].type = inputs[0].type
-        self.add(graph, [made])
+        self._add(graph, [made])
         return made.outputs[0]
 
     def values(self, value: ir.Value, axis: int | None = None) -> ir.Value:
@@ -64,6 +71,7 @@ class Bodies:
         A tensor of the main graph stays as it is. Raises `ModelError` where an axis is asked for
         and it is not known how many channels there are.
         """
+        value = self.current(value)
         graph = value.graph
         assert graph is not None
         if graph is self.main:
@@ -77,12 +85,12 @@ class Bodies:
         while graph is not self.main:
             node = self._owner(graph, value)
             if node.op_type == "If":
-                flat, stackable = self._from_branch(node, graph, flat, neutral), False
+                flat = self._from_branch(node, graph, flat, neutral)
             elif stackable:
                 flat = self._rows(graph_of(node), self._stacked(node, flat), row)
             else:
                 flat = self._carried(node, flat, neutral)
-            stackable = stackable and _runs_a_fixed_number_of_times(node)
+            stackable = False  # another run of the node may take another branch, or end earlier
             graph = flat.graph
             assert graph is not None
         return flat
@@ -140,7 +148,7 @@ class Bodies:
         for graph in facts.nested_graphs(node):
             other = value if graph is taken else self.constant(graph, neutral)
             graph.outputs.append(other)
-        return self._widened(node, node.inputs, len(node.outputs), value)
+        return self._extended(node, value)
 
     def _stacked(self, node: ir.Node, value: ir.Value) -> ir.Value:
         """Add a scan output: the values of all iterations along a new first axis."""
@@ -149,14 +157,14 @@ class Bodies:
             if name in node.attributes:
                 numbers = node.attributes[name].as_ints()
                 self.editor.set_attribute(node, name, [*numbers, 0])
-        out = self._widened(node, node.inputs, len(node.outputs), value)
+        out = self._extended(node, value)
         out.shape = None
         return out
 
     def _carried(self, node: ir.Node, value: ir.Value, neutral: Array) -> ir.Value:
         """Let a loop carry what came so far, and append to it."""
         frame = self._frame(node)
-        start = self.constant_before(node, neutral)
+        start = self.editor.constant(neutral, "nothing_yet", node)
         so_far = ir.Value(name=self.editor.fresh(f"{value.name}_so_far"))
         so_far.type, so_far.shape = value.type, value.shape
         frame.body.inputs.insert(frame.body_input + frame.carried, so_far)
@@ -165,29 +173,27 @@ class Bodies:
         frame.body.outputs.insert(frame.body_output + frame.carried, joined)
         at = frame.node_input + frame.carried
         inputs = [*node.inputs[:at], start, *node.inputs[at:]]
-        return self._widened(node, inputs, frame.carried, value)
-
-    def constant_before(self, node: ir.Node, content: Array) -> ir.Value:
-        """Add a constant that a node can read."""
-        return self.editor.constant(content, "nothing_yet", node)
+        outputs: list[ir.Value | None] = [*node.outputs]
+        outputs.insert(frame.carried, None)
+        made = self.editor.rebuild(node, inputs=inputs, outputs=outputs)
+        self._owners[frame.body] = made
+        for old, new in zip(outputs, made.outputs, strict=True):
+            if old is not None:
+                self._moved[old] = new
+        out = made.outputs[frame.carried]
+        out.type, out.shape = value.type, value.shape
+        return out
 
     def _frame(self, node: ir.Node) -> Frame:
         frame = frame_of(self.editor, node)
         assert frame is not None
         return frame
 
-    def _widened(self, node: ir.Node, inputs: object, index: int, like: ir.Value) -> ir.Value:
-        """Give a node an output more, which is the `index`-th."""
-        outputs: list[ir.Value | None] = [*node.outputs]
-        outputs.insert(index, None)
-        graphs = list(facts.nested_graphs(node))
-        made = self.editor.rebuild(node, inputs=inputs, outputs=outputs)  # type: ignore[arg-type]
-        self._owners.update(dict.fromkeys(graphs, made))
-        out = made.outputs[index]
+    def _extended(self, node: ir.Node, like: ir.Value) -> ir.Value:
+        """Give a node one more output, the last; in place, as it may be done hundreds of times."""
+        count = len(node.outputs)
+        node.resize_outputs(count + 1)
+        out = node.outputs[count]
+        out.name = self.editor.fresh(f"{node.name}_output")
         out.type, out.shape = like.type, like.shape
         return out
-
-
-def _runs_a_fixed_number_of_times(node: ir.Node) -> bool:
-    """Tell whether all runs of a loop have equally many iterations, as far as the graph tells."""
-    return False

@@ -86,8 +86,9 @@ def open_session(
     `config` holds session configuration entries. With `trace` each run is profiled, into a file
     whose path begins so; the session's `end_profiling` returns it. `threads` defaults to the cores
     that this process may use. Without `arena`, memory goes back to the system as soon as it is
-    free, which costs time; without `pattern`, no run plans the memory of the next. Raises `SessionError` when onnxruntime refuses the model and
-    `ProviderError` when it lacks the provider. Where the provider cannot take a node, the CPU does:
+    free, which costs time; without `pattern`, no run plans the memory of the next. Raises
+    `SessionError` when onnxruntime refuses the model and `ProviderError` when it lacks the
+    provider. Where the provider cannot take a node, the CPU does:
     ask `placement` who took what.
     """
     onnxruntime = import_onnxruntime()
