@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,10 @@ class Run:
     error: str | None
 
 
-def run(command: list[str], log: Path, timeout: float) -> Run:
+def run(command: list[str], log: Path, timeout: float, env: Mapping[str, str] | None = None) -> Run:
     """Run `command` with its output in `log`; kill it after `timeout` seconds.
+
+    `env` is its environment, without it this process's.
 
     The kernel counts the peak from the moment of the fork, so the peak of a child is never below
     what the parent holds: a parent that imports little is what makes the figure right.
@@ -34,7 +37,7 @@ def run(command: list[str], log: Path, timeout: float) -> Run:
     with log.open("wb") as file:
         start = time.perf_counter()
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=env
         )
         killer = threading.Timer(timeout, child.kill)
         killer.start()

@@ -43,6 +43,9 @@ class Tool:
         return [str(self.python), *(part.format(**places) for part in self.arguments)]
 
 
+_RUNTIME = ("onnxruntime==1.32.0", "scipy==1.17.1")
+
+
 def _peer(name: str, *requires: str, environment: str = "") -> Tool:
     return Tool(
         name=name,
@@ -57,7 +60,7 @@ def _own(target: str) -> Tool:
     return Tool(
         name=f"onnxopt {target}",
         environment="onnxopt",
-        requires=("--editable", f"{FOLDER.parent}[cpu]", "onnx==1.23.2", "onnxruntime==1.32.0"),
+        requires=("--editable", f"{FOLDER.parent}[cpu]", "onnx==1.23.2", *_RUNTIME),
         arguments=("-m", "onnxopt", "optimize", "{model}", "-o", "{output}", *options),
     )
 

