@@ -12,10 +12,15 @@ from onnxopt import costs as predicting
 from onnxopt import inspection, pipeline, prove
 from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
-from onnxopt.given import ModelLike, check_providers, on_disk, same_inputs, samples_of
+from onnxopt.given import (
+    ModelLike,
+    check_providers,
+    on_disk,
+    profile_of,
+    same_inputs,
+    samples_of,
+)
 from onnxopt.graph import io
-from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.profile import profile
 from onnxopt.passes import shapes
 from onnxopt.report import (
     BenchmarkReport,
@@ -84,7 +89,7 @@ def optimize(
         original = prover.original().model
         if output is not None:
             io.check_output(output, io.source_of(original))
-        before = _profile_of(original, source, model)
+        before = profile_of(original, source, model)
         proof = prover.prove()
         right = proof.verification is None or proof.verification.passed
         if output is not None and right:
@@ -163,7 +168,7 @@ def inspect(
         shapes.forget(loaded, everything=False)
         first = next(iter(providers), "cpu")
         told = predicting.predict(loaded, io.load(source), fix or {}, first) if costs else None
-        profiled = _profile_of(loaded, source, model)
+        profiled = profile_of(loaded, source, model)
         return inspection.inspect(loaded, source, profiled, providers, told)
 
 
@@ -197,8 +202,8 @@ def compare(
             found = Reference.of(reference, checked(feeds, loaded))
         verdict = found.judge(candidate, rtol=rtol, atol=atol, min_sqnr=min_sqnr)
         return CompareReport(
-            reference=_profile_of(loaded, reference, a),
-            candidate=_profile_of(other, candidate, b),
+            reference=profile_of(loaded, reference, a),
+            candidate=profile_of(other, candidate, b),
             verification=verdict,
             seconds=time.perf_counter() - start,
         )
@@ -277,15 +282,6 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 
 def _path_text(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:
-    if not shapes.was_inferred(model):
-        shapes.infer(model)
-    source = io.source_of(model)
-    size = source.file_bytes if source is not None else path.stat().st_size
-    named = str(path) if isinstance(given, (str, Path)) else None
-    return profile(model, path=named, sha256=io.sha256_of(path), file_bytes=size)
 
 
 def _report(

@@ -13,7 +13,10 @@ import onnx
 from onnxopt.errors import OnnxOptError, ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.profile import profile
 from onnxopt.graph.signature import spec_of
+from onnxopt.passes import shapes
+from onnxopt.report import Profile
 
 ModelLike = str | Path | onnx.ModelProto | ir.Model
 
@@ -32,6 +35,16 @@ def on_disk(model: ModelLike) -> Iterator[Path]:
         path = Path(folder) / "model.onnx"
         io.save(model if isinstance(model, ir.Model) else io.from_proto(model), path)
         yield path
+
+
+def profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:
+    """Profile a model that lies at a path; it has no path in the report if it was in memory."""
+    if not shapes.was_inferred(model):
+        shapes.infer(model)
+    source = io.source_of(model)
+    size = source.file_bytes if source is not None else path.stat().st_size
+    named = str(path) if isinstance(given, (str, Path)) else None
+    return profile(model, path=named, sha256=io.sha256_of(path), file_bytes=size)
 
 
 def same_inputs(a: ir.Model, b: ir.Model) -> None:

@@ -20,8 +20,9 @@ class QuantizedWeight:
 class Solution:
     """A chosen placement with its numbers.
 
-    `activations` are by tensor, `weights` and `biases` by edge; a bias is float32, corrected, of
-    the shape [channels], and may belong to a unit that had none.
+    `activations` are by tensor, `weights` by edge and `biases` by unit; a bias is float32,
+    corrected, of the shape [channels], and may belong to a unit that had none. That of a MatMul is
+    what is to be added to the constant that an Add behind it adds.
     """
 
     placement: Placement

@@ -73,6 +73,10 @@ class Insertion:
             weight = self.solution.weights.get(unit.weight.edge)
         if weight is not None:
             self.weight(node, unit, weight)
+        if unit.op == "MatMul":
+            if bias is not None:
+                self.shift(node, bias)
+            return
         if unit.bias is None and bias is None:
             return
         place = 2 if unit.bias is None else unit.bias.place
@@ -107,6 +111,18 @@ class Insertion:
         read = self.dequantized(held, params, f"{unit.name}_b", node)
         self.replace_constant(node, place, read)
         self.done["biases"] += 1
+
+    def shift(self, node: ir.Node, addend: Array) -> None:
+        """Add to the constant that is added to a product anyway; without one, leave it alone."""
+        value = node.outputs[0]
+        reader = next(iter(facts.uses(value))).node if facts.is_private(value) else None
+        if reader is None or reader.op_type != "Add" or reader.domain:
+            return
+        place = 1 if reader.inputs[0] is value else 0
+        held = facts.constant(reader.inputs[place])
+        if held is not None and held.shape == addend.shape:
+            moved = self.editor.constant(held + addend, f"{reader.name}_b", reader)
+            self.replace_constant(reader, place, moved)
 
     def replace_constant(self, node: ir.Node, place: int, value: ir.Value) -> None:
         old = node.inputs[place] if place < len(node.inputs) else None

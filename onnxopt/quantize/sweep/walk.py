@@ -45,6 +45,8 @@ class Layer:
     input_params: QParams | None
 
 
+_WALKED = ("Conv", "Gemm", "MatMul")
+
 Solve = Callable[[Layer], tuple[QuantizedWeight | None, Array | None]]
 """Returns the integers of a layer's weight and its bias; None for what stays as it is."""
 
@@ -67,11 +69,15 @@ def walk(
     student = model.clone()
     insertion = Insertion(student, solution)
     insertion.activations()
+    weighted = [unit for unit in solution.placement.units if unit.weight is not None]
     units = {
         unit.name: unit
-        for unit in solution.placement.units
-        if unit.weight is not None and insertion.nodes[unit.name].graph is student.graph
+        for unit in weighted
+        if unit.op in _WALKED and insertion.nodes[unit.name].graph is student.graph
     }
+    for unit in weighted:
+        if unit.name not in units:
+            _settle(_unseen(unit, insertion), solution, insertion, solve)
     with Shelf(room) as shelf:
         teacher_line = _Line(model, units, shelf, "teacher")
         student_line = _Line(student, units, shelf, "student")
@@ -87,17 +93,35 @@ def walk(
                 if place != stage:
                     continue
                 layer = _see(units[name], teacher_line, student_line, samples, held)
-                weight, bias = solve(layer)
-                if weight is not None:
-                    assert units[name].weight is not None
-                    solution.weights[units[name].weight.edge] = weight  # type: ignore[union-attr]
-                if bias is not None:
-                    solution.biases[name] = bias
-                insertion.constants(units[name])
+                _settle(layer, solution, insertion, solve)
             teacher_line.forget(stage, samples)
             student_line.forget(stage, samples)
             if progress is not None:
                 progress("rounding", (stage + 1) / len(teacher_line.cuts.segments))
+
+
+def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve) -> None:
+    """Find a layer's integers, and write them into the quantized model."""
+    weight, bias = solve(layer)
+    if weight is not None:
+        assert layer.unit.weight is not None
+        solution.weights[layer.unit.weight.edge] = weight
+    if bias is not None:
+        solution.biases[layer.unit.name] = bias
+    insertion.constants(layer.unit)
+
+
+def _unseen(unit: Unit, insertion: Insertion) -> Layer:
+    """Return a layer of which no sample is seen, because it lies in a body of If or Loop."""
+    return Layer(
+        unit=unit,
+        node=insertion.nodes[unit.name],
+        fit=Moments.of(0, 0),
+        held=Moments.of(0, 0),
+        input_params=insertion.solution.activations.get(
+            insertion.solution.placement.sources[unit.reads[0]]
+        ),
+    )
 
 
 class _Line:
