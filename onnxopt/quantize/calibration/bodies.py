@@ -28,6 +28,7 @@ class Bodies:
     def __init__(self, editor: Editor) -> None:
         self.editor = editor
         self.main = editor.model.graph
+        self._constants: dict[tuple[ir.Graph, str, tuple[int, ...], bytes], ir.Value] = {}
         self._moved: dict[ir.Value, ir.Value] = {}
         self._owners: dict[ir.Graph, ir.Node] = {}
         for graph in facts.graphs_within(self.main):
@@ -51,7 +52,13 @@ class Bodies:
             graph.extend(nodes)
 
     def constant(self, graph: ir.Graph, content: Array) -> ir.Value:
-        """Add a constant behind all nodes of a graph."""
+        """Return a constant that all nodes to come of a graph may read: of equal ones, the same."""
+        key = graph, str(content.dtype), content.shape, content.tobytes()
+        if key not in self._constants:
+            self._constants[key] = self._another(graph, content)
+        return self._constants[key]
+
+    def _another(self, graph: ir.Graph, content: Array) -> ir.Value:
         node = constant_node(constant_value(content))
         self._add(graph, [node])
         return node.outputs[0]
@@ -146,7 +153,7 @@ class Bodies:
         self, node: ir.Node, taken: ir.Graph, value: ir.Value, neutral: Array
     ) -> ir.Value:
         for graph in facts.nested_graphs(node):
-            other = value if graph is taken else self.constant(graph, neutral)
+            other = value if graph is taken else self._another(graph, neutral)
             graph.outputs.append(other)
         return self._extended(node, value)
 

@@ -7,6 +7,7 @@ take further passes over the samples. What is held never grows with the number o
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -236,7 +237,13 @@ class _Collection:
         self._see(names[place], self._with_channels(names[place], array), index)
 
     def _see(self, name: str, array: Array, sample: int | None) -> None:
-        self.observers[name].see(array, sample)
+        wanted, observer = self.wanted[name], self.observers[name]
+        if wanted.most is None or array.size <= wanted.most or wanted.axis is not None:
+            observer.see(array, sample)
+            return
+        observer.see_range(float(array.min()), float(array.max()), 0, sample)
+        if observer.bad_sample is None:
+            observer.see(thinned(array, wanted.most, sample or 0), sample)
 
     def _with_channels(self, name: str, array: Array) -> Array:
         """Put the channels of what came out of a body, [n, channels], where they are wanted."""
@@ -290,6 +297,17 @@ class Beside:
         running, self._running = self._running, []
         for future in running:
             future.result()
+
+
+def thinned(array: Array, most: int, sample: int) -> Array:
+    """Return evenly spaced numbers of an array, at most `most`, others for the next sample.
+
+    The step has no divisor in common with any dimension: it comes by all channels and columns.
+    """
+    step = -(-array.size // most)
+    while math.gcd(step, array.size) > 1:
+        step += 1
+    return np.ascontiguousarray(array.reshape(-1)[sample % step :: step][:most])
 
 
 def _each(look: Callable[[int], None], places: Sequence[int]) -> None:

@@ -26,10 +26,15 @@ Source = Literal["constant", "input", "range", "values"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be known of a tensor: its range, its histogram, its channels along an axis."""
+    """What is to be known of a tensor: its range, its histogram, its channels along an axis.
+
+    Of a sample's tensor with more than `most` numbers, evenly spaced ones are counted, at most so
+    many; the range stays that of all. None counts all. Without effect where channels are wanted.
+    """
 
     histogram: bool = False
     axis: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from onnxopt.errors import DataError, ModelError, OnnxOptError
 from onnxopt.quantize.calibration import collect as collecting
 from onnxopt.quantize.calibration import grouping
-from onnxopt.quantize.calibration.collect import collect
+from onnxopt.quantize.calibration.collect import collect, thinned
 from onnxopt.quantize.calibration.expose import Wanted
 from tests.passes.graphs import info, model_of, node
 from tests.passes.nested import CONDITION, EITHER, branch, graph, model
@@ -77,6 +77,30 @@ def test_channels_are_seen_along_their_axis():
     np.testing.assert_array_equal(
         found.observers["f"].channels.high, np.max(arrays["f"], axis=(0, 1))
     )
+
+
+def test_of_large_tensors_some_numbers_are_counted_but_the_range_is_that_of_all():
+    wanted = dict.fromkeys(INNER, Wanted(histogram=True, most=1000))
+    found = take(convolutional(), wanted, RAGGED)
+    for name, arrays in expected(convolutional(), RAGGED).items():
+        seen = found.observers[name]
+        assert (seen.low, seen.high) == (min(a.min() for a in arrays), max(a.max() for a in arrays))
+        assert seen.histogram.counts.sum() + seen.zeros == seen.count
+        assert seen.count <= sum(min(1000, array.size) for array in arrays)
+        assert seen.count >= sum(min(500, array.size) for array in arrays)
+
+
+def test_thinning_comes_by_all_columns():
+    columns = np.tile(np.arange(384.0), (128, 1))
+    few = thinned(columns, 5000, 0)
+    assert 4000 < few.size <= 5000
+    assert np.unique(few).size == 384
+    assert not np.array_equal(few, thinned(columns, 5000, 1))
+    assert thinned(np.arange(7.0), 1, 6).size == 1
+    bad = np.ones((2, 200), np.float32)
+    bad[1, 3] = -1
+    with pytest.raises(DataError, match="'a' holds NaN in sample 0"):
+        take(logarithm(), {"a": Wanted(histogram=True, most=10)}, [{"x": bad}])
 
 
 def test_inputs_and_constants_are_seen_without_the_model():
@@ -227,7 +251,7 @@ def test_tensors_of_both_branches_are_seen_where_they_are_taken():
 
 CHILD = """
     import numpy as np, sys
-    from onnxopt.quantize.calibration.collect import collect
+    from onnxopt.quantize.calibration.collect import collect, thinned
     from onnxopt.quantize.calibration.expose import Wanted
     from onnxopt.runtime.machine.memory import peak_rss_bytes
     from tests.quantize.calibration.exposing import INNER, convolutional, loaded
