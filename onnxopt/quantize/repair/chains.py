@@ -220,12 +220,13 @@ def apply(editor: Editor, chain: Chain, scales: Array) -> bool:
     if not all(np.isfinite(array).all() for array in fits.values()):
         return False
     for edge, array in fits.items():
-        _rewrite(editor, nodes[edge.node], edge.place, array)
+        rewrite(editor, nodes[edge.node], edge.place, array)
     _restore(editor, chain, factors, nodes)
     return True
 
 
-def _rewrite(editor: Editor, node: ir.Node, place: int, array: Array) -> None:
+def rewrite(editor: Editor, node: ir.Node, place: int, array: Array) -> None:
+    """Let one input of a node read another constant; the former goes where nobody reads it."""
     old = node.inputs[place]
     assert old is not None
     editor.set_input(node, place, editor.constant(array, old.name or "", before=node))

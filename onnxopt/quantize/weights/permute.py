@@ -19,6 +19,8 @@ from onnxopt.quantize.spec import Array
 
 _MOST = 2**15 - 1
 _LARGEST = 127
+_WORTH, _PATIENCE = 1e-3, 9
+"""Ends when so many rounds have gained less than this share of all that was lost."""
 
 
 def pairing_order(
@@ -37,8 +39,12 @@ def pairing_order(
     what covers the largest weight of a row if not given. With positions an odd number of channels
     makes neighbours of other channels at every other position: see `clipped` for what comes of it.
     """
-    channels = rows.shape[1]
-    loss = meeting_losses(rows, bounds, importance, scales=scales)
+    return order_of(meeting_losses(rows, bounds, importance, scales=scales), rounds=rounds)
+
+
+def order_of(loss: Array, *, rounds: int = 24) -> Array:
+    """Return the order with least `loss`, [channels, channels], of all neighbours: int64."""
+    channels = len(loss)
     if channels % 2:
         # Whoever meets nobody loses nothing: it stands last.
         loss = np.pad(loss, ((0, 1), (0, 1)))
@@ -67,14 +73,17 @@ def meeting_losses(
     reach, worth = _reach(channels, bounds), _worth(channels, importance)
     loss = np.zeros((channels, channels))
     for sign in (1, -1):
-        products = np.maximum(sign * flat, 0) * reach
+        products = np.maximum(sign * flat, 0).astype(np.float32) * reach.astype(np.float32)
+        heavy = products > _MOST / 2
+        # At least one of two that overflow is heavy. Its channel sees to both, and is left out of
+        # the row then, so that two heavy ones count once.
         for channel in range(channels):
-            # At least one of two that overflow is over half: its column sees to it.
-            heavy = np.flatnonzero(products[:, channel] > _MOST / 2)
-            own, others = products[heavy, channel, None], products[heavy]
-            over = np.maximum(own + others - _MOST, 0) ** 2 * weights[heavy, None]
-            share = np.where(others < own, 1.0, np.where(others > own, 0.0, 0.5))
-            loss[channel] += (over * share).sum(axis=0)
+            rows_of = np.flatnonzero(heavy[:, channel])
+            over = products[rows_of]
+            over += over[:, channel, None] - _MOST
+            np.square(np.maximum(over, 0, out=over), out=over)
+            loss[channel] += weights[rows_of] @ over
+            products[rows_of, channel] = 0
     give = reach**2 / worth
     return np.asarray((loss + loss.T) / np.maximum(give[:, None] + give, 1e-30))
 
@@ -109,13 +118,17 @@ def _matched(loss: Array, mates: Array, rounds: int) -> Array:
 
     generator = np.random.default_rng(0)
     place = np.arange(len(mates))
+    totals = [float(loss[mates[:, 0], mates[:, 1]].sum())]
     for _ in range(rounds):
         side = generator.integers(0, 2, len(mates))
         left, right = mates[place, side], mates[place, 1 - side]
-        _, found = optimize.linear_sum_assignment(  # type: ignore[attr-defined]  # compiled
-            loss[np.ix_(left, right)]
-        )
+        table = loss[np.ix_(left, right)]
+        _, found = optimize.linear_sum_assignment(table)  # type: ignore[attr-defined]  # compiled
         mates = np.stack([left, right[found]], axis=1)
+        totals.append(float(table[place, found].sum()))
+        before = totals[-_PATIENCE:][0] if len(totals) >= _PATIENCE else np.inf
+        if totals[-1] == 0 or before - totals[-1] < _WORTH * totals[0]:
+            break
     return mates
 
 
