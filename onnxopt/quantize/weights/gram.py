@@ -43,7 +43,7 @@ def times(rows: Array, gram: Array | None) -> Array:
 
 def squared(rows: Array, gram: Array | None) -> Array:
     """Return r G rᵀ of each row, which is E[(r x)²]: [rows], never below 0."""
-    return np.maximum(np.einsum("rc,rc->r", times(rows, gram), rows), 0)
+    return np.asarray(np.maximum(np.einsum("rc,rc->r", times(rows, gram), rows), 0))
 
 
 def error(rows: Array, integers: Array, scales: Array, gram: Array | None = None) -> Array:
