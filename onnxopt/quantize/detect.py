@@ -34,13 +34,13 @@ def is_quantized(model: ir.Model) -> str:
     found: Counter[str] = Counter()
     for graph, _ in facts.scopes(model):
         for node in graph:
-            if _is_integer(node) or (_is_conversion(node) and not _at_the_edge(node)):
+            if computes_with_integers(node) or (_is_conversion(node) and not _at_the_edge(node)):
                 found[node.op_type] += 1
     return ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
 
 
-def _is_integer(node: ir.Node) -> bool:
-    """Tell whether a node computes with integers that stand for real numbers."""
+def computes_with_integers(node: ir.Node) -> bool:
+    """Tell whether an operator computes with integers that stand for real numbers."""
     if not node.domain:
         return node.op_type in _STANDARD
     return node.op_type in _CONTRIBUTED or node.op_type.startswith(_BEGINNINGS)
