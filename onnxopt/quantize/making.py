@@ -23,7 +23,7 @@ from onnxopt.quantize.solution import Solution
 from onnxopt.quantize.spec import Array
 from onnxopt.quantize.sweep.walk import Layer, walk
 from onnxopt.quantize.weights.limits import Limits, Plain
-from onnxopt.quantize.weights.pairs import AnyOrder, Pairs
+from onnxopt.quantize.weights.pairs import limits_for
 from onnxopt.quantize.weights.solve import Solver
 from onnxopt.runtime.machine.multiply import Kernels
 
@@ -52,7 +52,8 @@ class Made:
 class Maker:
     """Makes int8 models of one float model for one target.
 
-    `method` is how ranges are chosen from now on.
+    `identity` is the SHA-256 of the model that was given; `statistics` are kept under it, and under
+    longer names for what it was rewritten to. `method` is how ranges are chosen from now on.
     """
 
     samples: Samples
@@ -60,9 +61,15 @@ class Maker:
     kernels: Kernels
     folder: Path
     progress: Progress | None = None
+    identity: str = ""
     method: Method = METHOD
     numbers: int = 0
     statistics: dict[str, Statistics] = field(default_factory=dict)
+
+    @property
+    def pairs_neighbours(self) -> bool:
+        """Whether kernels add neighbouring columns in 16 bits: their order matters."""
+        return self.kernels.adds_in_16_bits and self.kernels.neighbours
 
     def calibrate(self, model: ir.Model, placement: Placement, identity: str) -> Statistics:
         """Return statistics of a placement's tensors; what is known under an identity is kept."""
@@ -148,17 +155,16 @@ class Maker:
         """Return what a layer's integers may be: kernels that add in 16 bits must not overflow."""
         weight = layer.unit.weight
         assert weight is not None
-        if not self.config.repairs("saturation") or not self.kernels.adds_in_16_bits:
+        if not self.config.repairs("saturation"):
             return Plain()
-        depthwise = layer.unit.op == "Conv" and weight.groups == len(rows) > 1
-        kind = "depthwise Conv" if depthwise else layer.unit.op
-        if kind in self.kernels.exact:
-            return Plain()
-        bounds = np.full(rows.shape[1], _MOST_INPUT)
-        if not self.kernels.neighbours:
-            return AnyOrder(bounds)
-        importance = np.diagonal(layer.fit.gram, axis1=1, axis2=2)
-        return Pairs(np.broadcast_to(bounds, importance.shape), importance)
+        importance = np.diagonal(layer.fit.gram, axis1=1, axis2=2) if layer.fit.samples else None
+        return limits_for(
+            self.kernels,
+            layer.unit.op,
+            np.full(rows.shape[1], _MOST_INPUT),
+            importance,
+            depthwise=weight.groups == len(rows) > 1,
+        )
 
 
 def _among(numbers: set[int]) -> Callable[[int], bool]:

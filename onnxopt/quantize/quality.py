@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,17 @@ class Judge:
                 feeds=len(self.feeds),
             ),
         )
+
+
+def predictor(model: Path) -> Callable[[Feed], dict[str, Any]]:
+    """Return a function that runs a model: feed to outputs by name."""
+    session = open_session(model)
+    names = [output.name for output in session.get_outputs()]
+
+    def predict(feed: Feed) -> dict[str, Any]:
+        return dict(zip(names, run(session, feed), strict=True))
+
+    return predict
 
 
 def _ratios(lost: Array, kept: Array) -> Array:

@@ -61,7 +61,7 @@ def repaired(
     judge: Judge,
 ) -> Repaired:
     """Return a model that computes the same in float and more nearly the same in int8."""
-    best = Repaired(model=model, placement=placement, identity="given")
+    best = Repaired(model=model, placement=placement, identity=maker.identity)
     wanted = [name for name in _WAYS if maker.config.repairs(name)]
     noise = _ranged(best, maker, judge)
     if not wanted or not candidates(model.clone(), restore=True):

@@ -23,6 +23,7 @@ from onnxopt.report import (
     PairSums,
     QuantizedTensor,
     Saturation,
+    Score,
 )
 from onnxopt.runtime.machine.multiply import Kernels
 from onnxopt.text import plural
@@ -122,7 +123,10 @@ def added(sums: Iterable[PairSums]) -> PairSums | None:
 
 
 def gates(
-    config: QuantizeConfig, quality: Quality, difference: Difference | None
+    config: QuantizeConfig,
+    quality: Quality,
+    score: Score | None,
+    difference: Difference | None,
 ) -> tuple[Gate, ...]:
     """Return the conditions that were asked for, and whether they hold."""
     found = []
@@ -135,6 +139,18 @@ def gates(
                 value=value,
                 passed=value >= config.min_sqnr,
                 text=f"SQNR on held-out samples: {value:.1f} dB of {config.min_sqnr:g} dB",
+            )
+        )
+    if score is not None and score.int8_score is not None and score.max_drop is not None:
+        drop = score.float_score - score.int8_score
+        found.append(
+            Gate(
+                name="max_drop",
+                limit=score.max_drop,
+                value=drop,
+                passed=drop <= score.max_drop,
+                text=f"{score.function} falls from {score.float_score:g} to {score.int8_score:g}, "
+                f"and may by {score.max_drop:g}",
             )
         )
     if difference is not None:
