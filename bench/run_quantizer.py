@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 Feed = dict[str, np.ndarray]
+_PER_CHANNEL = 13
 
 
 def feeds(data: str) -> Iterator[Feed]:
@@ -67,7 +68,10 @@ def ort_dynamic(model: str, _: str, output: str, **options: Any) -> None:
 
 
 class prepared:  # noqa: N801 - used like a function
-    """Yield the path of a model after `quant_pre_process`, or of the model itself if `raw`."""
+    """Yield the path of a model after `quant_pre_process`, or of the model itself if `raw`.
+
+    Below opset 13 scales per channel cannot be written: such a model is converted first.
+    """
 
     def __init__(self, model: str, *, raw: bool = False) -> None:
         """Remember the model."""
@@ -80,12 +84,25 @@ class prepared:  # noqa: N801 - used like a function
             return self.model
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
+        newer = self._with_scales_per_channel()
         path = str(Path(self.folder.name) / "prepared.onnx")
         try:
-            quant_pre_process(self.model, path)
+            quant_pre_process(newer, path)
         except Exception as error:  # noqa: BLE001 - whatever its shape inference raises
             print(f"without symbolic shape inference: {error}", file=sys.stderr)
-            quant_pre_process(self.model, path, skip_symbolic_shape=True)
+            quant_pre_process(newer, path, skip_symbolic_shape=True)
+        return path
+
+    def _with_scales_per_channel(self) -> str:
+        import onnx
+        from onnx import version_converter
+
+        model = onnx.load(self.model)
+        opset = next(entry.version for entry in model.opset_import if not entry.domain)
+        if opset >= _PER_CHANNEL:
+            return self.model
+        path = str(Path(self.folder.name) / "newer.onnx")
+        onnx.save(version_converter.convert_version(model, _PER_CHANNEL), path)
         return path
 
     def __exit__(self, *_: object) -> None:

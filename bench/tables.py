@@ -16,6 +16,8 @@ from typing import Any
 import board
 import export_rows
 import judged
+import quantization_goals
+import quantization_rows
 import trust_rows
 
 FOLDER = Path(__file__).resolve().parent
@@ -25,6 +27,7 @@ PAGES = (
     FOLDER / "scoreboard.md",
     FOLDER / "conformance.md",
     FOLDER / "trust.md",
+    FOLDER / "quantization.md",
 )
 Cells = dict[str, dict[str, Any]]
 
@@ -290,6 +293,36 @@ def trust_memory() -> str:
     return markdown(*trust_rows.memory(read("trust")))
 
 
+def quantize_goals() -> str:
+    """One row a goal, and whether it is held."""
+    return markdown(*quantization_goals.goals(read("quantization")))
+
+
+def quantize_front() -> str:
+    """What onnxopt could choose between."""
+    return markdown(*quantization_rows.front(read("quantization"), "efficientnet_lite0"))
+
+
+def quantize_made() -> str:
+    """What quantizing takes of time and memory."""
+    return markdown(*quantization_rows.made(read("quantization")))
+
+
+def quantize_costs() -> str:
+    """What calibration alone takes, by samples."""
+    return markdown(*quantization_rows.costs(read("quantization")))
+
+
+def quantize_trained() -> str:
+    """What defaults do to every trained model."""
+    return markdown(*quantization_rows.trained(read("quantization")))
+
+
+def _compared(task: str, isa: str) -> Callable[[], str]:
+    """Return what makes the table of a task under an instruction set."""
+    return lambda: markdown(*quantization_rows.compared(read("quantization"), task, isa))
+
+
 def _words(table: str) -> str:
     """Align all columns to the left: they hold words."""
     return table.replace("---:", "---")
@@ -324,7 +357,16 @@ TABLES: dict[str, Callable[[], str]] = {
         trust_agreement,
         trust_overhead,
         trust_memory,
+        quantize_goals,
+        quantize_front,
+        quantize_made,
+        quantize_costs,
+        quantize_trained,
     )
+} | {
+    f"quantize_{task}_{isa}": _compared(task, isa)
+    for task in quantization_rows.COLUMNS
+    for isa in ("avx2", "native")
 }
 
 
