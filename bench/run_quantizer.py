@@ -7,6 +7,7 @@ prepared by `quant_pre_process` first, as its documentation asks, but for the on
 
 from __future__ import annotations
 
+import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ import numpy as np
 
 Feed = dict[str, np.ndarray]
 _PER_CHANNEL = 13
+# What keeps every activation would otherwise take the machine down with it.
+MOST_BYTES = 12 * 10**9
 
 
 def feeds(data: str) -> Iterator[Feed]:
@@ -203,4 +206,5 @@ RECIPES: dict[str, Recipe] = {
 }
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     RECIPES[sys.argv[1]](*sys.argv[2:])
