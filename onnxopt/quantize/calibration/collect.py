@@ -37,7 +37,7 @@ from onnxopt.quantize.calibration.observers import Observer
 from onnxopt.quantize.calibration.statistics import Statistics
 from onnxopt.quantize.spec import Array
 from onnxopt.runtime.machine.isa import usable_cores
-from onnxopt.runtime.machine.memory import rss_bytes
+from onnxopt.runtime.machine.memory import return_freed, rss_bytes
 from onnxopt.runtime.sessions.session import Feed, RunError, open_session, run
 
 Feeds = Callable[[], Iterable[Feed]]
@@ -203,6 +203,7 @@ class _Collection:
             del arrays
             if not fit.overlap:
                 self._wait()
+                return_freed()
         self._close()
         return later
 
@@ -261,6 +262,7 @@ class _Collection:
     def _open(self, exposed: Exposed, *, arena: bool = True) -> Compute:
         path = self.folder / "exposed.onnx"
         io.save(exposed.model, path)
+        return_freed()
         session = open_session(path, arena=arena, pattern=False, config=_WAIT_ASLEEP)
         return partial(_run, session, exposed.outputs)
 

@@ -27,6 +27,7 @@ from onnxopt.text import human_bytes
 
 _AT_ONCE = 2  # samples, where one is looked at while the next is computed
 _ARENA = 2  # bytes taken for each that is needed
+_SPARE = 10  # the part of the memory allowed that is for what the heap does not give back
 _PACKED = 3  # a weight in the file, in onnxruntime's own order, and while it is brought there
 
 Measure = Callable[[Feed], Mapping[str, int]]
@@ -50,6 +51,7 @@ class Gauge:
         """Learn what the model tells of tensors; `measure` counts the numbers of a sample's."""
         values = find(model)
         self.max_memory = max_memory
+        self._usable = max_memory - max_memory // _SPARE
         self._measure = measure
         self._shapes = {name: facts.shape(values[name]) for name in names}
         self._inputs = {value.name or "": facts.shape(value) for value in model.graph.inputs}
@@ -72,7 +74,7 @@ class Gauge:
             return Fit(count=len(names), overlap=True, arena=True)
         if _size(feed) > self._largest:
             self._remeasure(feed)
-        room = self.max_memory - self._own
+        room = self._usable - self._own
         count = total = 0
         for name in names:
             if total + self._sizes[name] > room:
@@ -125,7 +127,7 @@ class Gauge:
 
     def _plenty(self, total: int) -> bool:
         own = self._own or rss_bytes() + _PACKED * self._weights + total
-        return own + _AT_ONCE * _ARENA * total <= self.max_memory
+        return own + _AT_ONCE * _ARENA * total <= self._usable
 
     def _remeasure(self, feed: Feed) -> None:
         counts = self._measure(feed)
@@ -133,7 +135,7 @@ class Gauge:
         self.learn({name: count * self._bytes[name] for name, count in counts.items()})
 
     def _too_little(self, name: str, size: int) -> OnnxOptError:
-        needed = self._own + size
+        needed = (self._own + size) * _SPARE // (_SPARE - 1)
         return OnnxOptError(
             f"{human_bytes(self.max_memory)} of memory are too little: {human_bytes(self._own)} are"
             f" taken when the model has run, and '{name}' has {human_bytes(size)}",

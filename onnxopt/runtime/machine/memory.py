@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 
@@ -30,6 +32,15 @@ def rss_bytes() -> int:
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return peak_rss_bytes()
+
+
+def return_freed() -> None:
+    """Give the system back what is free in this process's heap, where the C library can (glibc).
+
+    A session that was closed leaves half of what it took behind otherwise.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_bytes() -> int | None:

@@ -30,3 +30,12 @@ def test_a_shortage_says_how_much_it_takes(monkeypatch):
     assert memory.shortage(6_500_000_000).startswith("onnxruntime needs about 6.5 GB of memory")
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     assert memory.shortage(1 << 60) == ""
+
+
+def test_freed_memory_goes_back_to_the_system():
+    held = [bytes(1000) for _ in range(100_000)]
+    taken = memory.rss_bytes()
+    assert taken <= memory.peak_rss_bytes()
+    del held
+    memory.return_freed()
+    assert memory.rss_bytes() <= taken
