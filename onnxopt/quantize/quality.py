@@ -136,12 +136,17 @@ def _classes(want: Array, got: Array) -> list[tuple[float, bool]]:
     return [(float(margin), bool(equal)) for margin, equal in zip(margins, same, strict=True)]
 
 
+def _high(noise: Array) -> float:
+    """Return the 95th percentile; the median of infinities is no number to numpy."""
+    return float(np.percentile(noise, 95, method="higher"))
+
+
 def _told(name: str, noise: Array, alike: list[tuple[float, bool]]) -> OutputQuality:
     sure = [equal for margin, equal in alike if margin > _SURE]
     return OutputQuality(
         name=name,
         samples=len(noise),
-        sqnr_p5_db=decibel(float(np.percentile(noise, 95))) if len(noise) else math.inf,
+        sqnr_p5_db=decibel(_high(noise)) if len(noise) else math.inf,
         worst_sample=int(noise.argmax()) if len(noise) else None,
         agreement=float(np.mean([equal for _, equal in alike])) if alike else None,
         sure=len(sure) if alike else None,

@@ -32,11 +32,11 @@ class Window:
     groups: int = 1
 
 
-def convolved(x: Array, window: Window) -> Array:
+def convolved(x: Array, window: Window, most: int | None = None) -> Array:
     """Return the patches of a batch [N, C, *spatial] as [groups, patches, columns].
 
     Columns go by position in the kernel, then by channel of the group, as onnxruntime's kernels
-    add them. No more patches are taken than are `enough`.
+    add them. No more than `most` patches are taken, or than are `enough`.
     """
     rank = len(window.kernel)
     before, behind = window.pads[:rank], window.pads[rank:]
@@ -47,7 +47,7 @@ def convolved(x: Array, window: Window) -> Array:
     moved = (slice(None), slice(None), *(slice(None, None, s) for s in window.strides))
     views = views[(*moved, *(slice(None, None, d) for d in window.dilations))]
     columns = math.prod(window.kernel) * (x.shape[1] // window.groups)
-    places = _places(views.shape[0], views.shape[2 : 2 + rank], enough(columns))
+    places = _places(views.shape[0], views.shape[2 : 2 + rank], most or enough(columns))
     # [patches, C, *kernel] -> [patches, *kernel, groups, C/groups] -> [groups, patches, columns]
     chosen: Array = np.moveaxis(views, 1, -rank - 1)[places]
     patches, channels = chosen.shape[:2]

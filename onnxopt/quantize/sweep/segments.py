@@ -59,7 +59,7 @@ def cut(graph: ir.Graph, nodes: Collection[str]) -> Cuts:
 def integers(value: ir.Value) -> ir.Value:
     """Return the integers that a value is dequantized from, or the value itself."""
     maker = value.producer()
-    if maker is None or maker.op_type != "DequantizeLinear" or facts.is_constant(maker.inputs[0]):
+    if maker is None or maker.op_type != "DequantizeLinear":
         return value
     found = maker.inputs[0]
     assert found is not None
@@ -78,7 +78,11 @@ def _read(node: ir.Node, graph: ir.Graph) -> set[ir.Value]:
             found.update(value for value in inner.outputs if value.graph is graph)
             for reader in inner:
                 found.update(value for value in reader.inputs if value is not None)
-    return {value for value in found if _is_of(value, graph) and not facts.is_constant(value)}
+    return {value for value in found if _is_of(value, graph) and not _is_constant(value)}
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return facts.is_constant(integers(value))
 
 
 def _is_of(value: ir.Value, graph: ir.Graph) -> bool:

@@ -101,12 +101,25 @@ class Solver:
                 least=least,
             )
             self.choices[layer.unit.name] = choice
-            found, scales = choice.integers, choice.scales
+            found, scales = _refitted(choice, rows, limits, layer, least)
         certificate = getattr(limits, "certificate", None)
         if certificate is not None:
             rounded = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int32)
             self.sums[layer.unit.name] = certificate(rounded, np.asarray(found, np.int32))
         return found, scales
+
+
+def _refitted(
+    choice: rounding.Choice, rows: Array, limits: Limits, layer: Layer, least: Array | None
+) -> tuple[Array, Array]:
+    """Return integers and scales found the way that was chosen, on all samples."""
+    if choice.ridge is None:
+        return choice.integers, choice.scales
+    whole = _second(layer.fit.merged(layer.held))
+    aim = grams.target(rows, whole, choice.ridge) if choice.aimed else rows
+    return rounding.integers(
+        aim, limits, whole.gram, choice.method, ridge=choice.ridge, least=least
+    )
 
 
 def _second(moments: Moments) -> grams.Moments:
