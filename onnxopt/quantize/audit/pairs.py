@@ -25,8 +25,8 @@ class Pair:
 
     def readers(self) -> Iterator[ir.Node]:
         """Yield the nodes that read what the pair makes, each once."""
-        found = {id(use.node): use.node for node in self.dequantizers for use in uses_of(node)}
-        yield from found.values()
+        found = [reader for node in self.dequantizers for reader in readers_of(node)]
+        yield from dict.fromkeys(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class Constant:
 
     def readers(self) -> Iterator[ir.Node]:
         """Yield the nodes that read the numbers which the integers stand for."""
-        yield from (use.node for use in uses_of(self.node))
+        yield from readers_of(self.node)
 
 
-def uses_of(node: ir.Node) -> Iterator[ir.Usage]:
+def readers_of(node: ir.Node) -> Iterator[ir.Node]:
     """Yield who reads the first output of a node."""
-    yield from facts.uses(node.outputs[0])
+    yield from (use.node for use in facts.uses(node.outputs[0]))
 
 
 def read(model: Path | bytes) -> ir.Model:
@@ -62,9 +62,7 @@ def find(model: ir.Model) -> tuple[list[Pair], list[Constant]]:
                 constants.append(Constant(node=node, integers=_name(node.inputs[0])))
             if node.op_type != QUANTIZE:
                 continue
-            dequantizers = tuple(
-                use.node for use in uses_of(node) if use.node.op_type == DEQUANTIZE
-            )
+            dequantizers = tuple(each for each in readers_of(node) if each.op_type == DEQUANTIZE)
             if dequantizers:
                 made = _name(node.outputs[0])
                 tensor = _name(node.inputs[0])

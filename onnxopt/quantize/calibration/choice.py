@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from onnxopt.quantize.calibration.observers import Observer
 from onnxopt.quantize.calibration.ranges import Method, range_of
@@ -19,7 +19,8 @@ def activations(
     """Return the parameters of all activations; those that are tied get the same."""
     ties = [unit.ties for unit in placement.units if unit.ties]
     found = _shared(placement, observers, method, merged(placement.tensors, ties))
-    near = [unit.near for unit in placement.units if unit.near and _alike(unit.near, found)]
+    near = [[name for name in unit.near if name in found] for unit in placement.units]
+    near = [names for names in near if len(names) > 1 and _alike(names, found)]
     if not near:
         return found
     return _shared(placement, observers, method, merged(placement.tensors, [*ties, *near]))
@@ -42,7 +43,7 @@ def _shared(
     return found
 
 
-def _alike(names: tuple[str, ...], found: Mapping[str, QParams]) -> bool:
+def _alike(names: Sequence[str], found: Mapping[str, QParams]) -> bool:
     """Tell whether a range that covers all of some tensors is hardly wider than that of each."""
     ranges = [found[name].range for name in names]
     low, high = min(one for one, _ in ranges), max(two for _, two in ranges)

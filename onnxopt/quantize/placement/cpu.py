@@ -97,23 +97,11 @@ class _Placing:
         weight, why = looking.weight_of(node, self.opset)
         if weight is None or not looking.is_activation(node.inputs[0]):
             return None, why or "its input is no float32 activation"
-        bias, why = self.bias_of(node)
+        bias, why = looking.bias_of(node, self.opset)
         if why:
             return None, why
         unit = self.computing(node, [0])
         return replace(unit, weight=weight, bias=bias, writes_either=node.op_type != "Conv"), ""
-
-    def bias_of(self, node: ir.Node) -> tuple[Edge | None, str]:
-        if node.op_type == "Gemm":
-            if facts.attribute(node, "alpha", self.opset) != 1.0:
-                return None, "it scales its product (alpha)"
-            if facts.attribute(node, "beta", self.opset) != 1.0:
-                return None, "it scales its bias (beta)"
-        if node.op_type == "MatMul" or len(node.inputs) < 3 or node.inputs[2] is None:
-            return None, ""
-        if not looking.is_weight(node.inputs[2], rank=1):
-            return None, "its bias is not one constant for each channel"
-        return Edge(node.name or "", 2), ""
 
     def product(self, node: ir.Node) -> tuple[Unit | None, str]:
         return replace(self.computing(node, [0, 1]), writes_either=True), ""

@@ -70,6 +70,23 @@ def weight_of(node: ir.Node, opset: int) -> tuple[Weight | None, str]:
     return Weight(edge=edge, tensor=value.name or "", spec=spec, columns=columns, groups=groups), ""
 
 
+def bias_of(node: ir.Node, opset: int) -> tuple[Edge | None, str]:
+    """Return where a weighted operator reads a constant for each channel, and what speaks against.
+
+    A Gemm that scales its product or its bias cannot be int8, nor can what adds anything else.
+    """
+    if node.op_type == "Gemm":
+        if facts.attribute(node, "alpha", opset) != 1.0:
+            return None, "it scales its product (alpha)"
+        if facts.attribute(node, "beta", opset) != 1.0:
+            return None, "it scales its bias (beta)"
+    if node.op_type == "MatMul" or len(node.inputs) < 3 or node.inputs[2] is None:
+        return None, ""
+    if not is_weight(node.inputs[2], rank=1):
+        return None, "its bias is not one constant for each channel"
+    return Edge(node.name or "", 2), ""
+
+
 def clamp_behind(node: ir.Node, opset: int) -> ir.Node | None:
     """Return the Relu or Clip from 0 that alone reads what a node computes."""
     value = node.outputs[0]
