@@ -35,6 +35,9 @@ Progress = Callable[[str, float | None], None]
 WALKED = 128
 """Samples that are walked through the layers: more tell little, and take their time and room."""
 
+_COUNTED = 1 << 15
+"""Numbers of a tensor that go into its histogram, of each sample: all go into its range."""
+
 _MOST_INPUT = 255
 
 
@@ -76,7 +79,7 @@ class Maker:
         known = self.statistics.get(identity)
         closely = self.config.method != "minmax"
         wanted = {
-            name: Wanted(histogram=closely)
+            name: Wanted(histogram=closely, most=_COUNTED)
             for name, spec in placement.tensors.items()
             if spec.fixed is None and (known is None or name not in known.observers)
         }
@@ -122,6 +125,7 @@ class Maker:
             solution,
             (feed for _, feed in chosen()),
             solver,
+            second=solver.use_samples,
             held=_among({place for place, (held, _) in enumerate(chosen()) if held}),
             room=self.config.max_memory // 2,
             progress=self.progress,
@@ -157,7 +161,7 @@ class Maker:
         assert weight is not None
         if not self.config.repairs("saturation"):
             return Plain()
-        importance = np.diagonal(layer.fit.gram, axis1=1, axis2=2) if layer.fit.samples else None
+        importance = np.diagonal(layer.fit.gram, axis1=1, axis2=2) if layer.fit.gram.size else None
         return limits_for(
             self.kernels,
             layer.unit.op,

@@ -31,9 +31,11 @@ class Moments:
     _waiting: list[tuple[Array, Array]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, groups: int, columns: int) -> Moments:
-        """Return moments of nothing."""
+    def of(cls, groups: int, columns: int, *, second: bool = True) -> Moments:
+        """Return moments of nothing; without `second` only the means will be taken."""
         square, line = (groups, columns, columns), (groups, columns)
+        if not second:
+            square = (0, 0, 0)
         return cls(
             gram=np.zeros(square, np.float32),
             cross=np.zeros(square, np.float32),
@@ -45,10 +47,12 @@ class Moments:
     def see(self, x: Array, q: Array) -> None:
         """Take in the patches of one sample, float32 [groups, patches, columns] both."""
         self.samples += 1
-        scale = np.float32(1.0 / math.sqrt(max(x.shape[1], 1)))
-        self._waiting.append((x * scale, q * scale))
         self.mean += x.mean(axis=1)
         self.seen += q.mean(axis=1)
+        if not self.gram.size:
+            return
+        scale = np.float32(1.0 / math.sqrt(max(x.shape[1], 1)))
+        self._waiting.append((x * scale, q * scale))
         if sum(pair[0].shape[1] for pair in self._waiting) >= _BATCH:
             self.flush()
 

@@ -34,8 +34,8 @@ EXACT = {"session.x64quantprecision": "1"}
 class Layer:
     """A unit whose weight is to be found, and what was seen of its input.
 
-    `rows` is its weight as [output channels, columns of its group]; `fit` are moments to find
-    integers with and `held` those of other samples, to choose by.
+    `fit` are moments to find integers with and `held` those of other samples, to choose by.
+    `input_params` is what the integers that it reads mean.
     """
 
     unit: Unit
@@ -58,13 +58,15 @@ def walk(
     solve: Solve,
     *,
     held: Callable[[int], bool] = lambda _: False,
+    second: bool = True,
     room: int = 1 << 30,
     progress: Callable[[str, float], None] | None = None,
 ) -> None:
     """Fill in the weights and biases of a solution whose activations are known.
 
     `model` is the float model, which stays as it is. `held` tells by its number whether a sample
-    is held back, and `room` is how many bytes of activations stay in memory.
+    is held back; without `second` only means are taken, which is much quicker. `room` is how many
+    bytes of activations stay in memory.
     """
     student = model.clone()
     insertion = Insertion(student, solution)
@@ -92,7 +94,7 @@ def walk(
             for name, place in teacher_line.cuts.before.items():
                 if place != stage:
                     continue
-                layer = _see(units[name], teacher_line, student_line, samples, held)
+                layer = _see(units[name], teacher_line, student_line, samples, held, second)
                 _settle(layer, solution, insertion, solve)
             teacher_line.forget(stage, samples)
             student_line.forget(stage, samples)
@@ -180,7 +182,12 @@ class _Line:
 
 
 def _see(
-    unit: Unit, teacher: _Line, student: _Line, samples: int, held: Callable[[int], bool]
+    unit: Unit,
+    teacher: _Line,
+    student: _Line,
+    samples: int,
+    held: Callable[[int], bool],
+    second: bool,
 ) -> Layer:
     """Take the moments of what a unit reads, in both models."""
     node = student.nodes[unit.name]
@@ -195,13 +202,13 @@ def _see(
         part = int(held(sample))
         moments = sets[part]
         if moments is None:
-            moments = sets[part] = Moments.of(x.shape[0], x.shape[2])
+            moments = sets[part] = Moments.of(x.shape[0], x.shape[2], second=second)
         moments.see(x, q)
     some = next(moments for moments in sets if moments is not None)
     for moments in sets:
         if moments is not None:
             moments.settle()
-    empty = Moments.of(some.gram.shape[0], some.gram.shape[1])
+    empty = Moments.of(*some.mean.shape)
     fit, other = (empty if moments is None else moments for moments in sets)
     return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
 
