@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxopt.config import QuantizeConfig
+from onnxopt import given
+from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
-from onnxopt.report import QuantizeReport
+from onnxopt.graph import io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor
+from onnxopt.graph.profile import profile
+from onnxopt.passes import opset, shapes
+from onnxopt.prove import Candidate, Prover
+from onnxopt.quantize import telling
+from onnxopt.quantize.audit import audit
+from onnxopt.quantize.calibration.statistics import Statistics
+from onnxopt.quantize.detect import is_quantized
+from onnxopt.quantize.making import Made, Maker
+from onnxopt.quantize.naming import tell_apart
+from onnxopt.quantize.placement.plan import Placement
+from onnxopt.quantize.placement.table import placement_for
+from onnxopt.quantize.quality import Judge, predictor
+from onnxopt.quantize.repair.reorder import reordered
+from onnxopt.quantize.repairing import repaired
+from onnxopt.quantize.samples import FEW, Samples
+from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport, Score
+from onnxopt.runtime.feeding.inputs import model_inputs
+from onnxopt.runtime.machine.memory import peak_rss_bytes
+from onnxopt.runtime.machine.multiply import kernels_for
 
 if TYPE_CHECKING:
     from onnxopt.given import ModelLike
     from onnxopt.pipeline import Progress
+
+_JUDGED = 128
+"""Held-out samples that every attempt is judged by, at most."""
+
+_MEASURED, _PRECISION = 20.0, 0.02
+"""Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
+
+_RANDOM_SAMPLES = 32
+_OPSET = 13
+"""The first operator set whose DequantizeLinear has a scale for each channel."""
 
 
 def quantize(
@@ -24,5 +60,273 @@ def quantize(
     progress: Progress | None = None,
 ) -> QuantizeReport:
     """Quantize a model as `config` asks, and write it to `output` where that is wanted."""
-    del model, calibration, output, config, progress
-    raise OnnxOptError("quantize is not finished", "wait for the next version")
+    start = time.perf_counter()
+    with given.on_disk(model) as source:
+        loaded = io.load(source)
+        if output is not None:
+            io.check_output(output, io.source_of(loaded))
+        before = given.profile_of(loaded, source, model)
+        found = is_quantized(loaded)
+        if found:
+            return _untouched(found, source, loaded, before, output, config, start)
+        beside = None if output is None else Path(output).absolute().parent
+        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
+            task = Task(source, calibration, config, Path(folder), progress)
+            return task.run(before, output)
+
+
+def prepared(source: Path, beside: Path | None = None) -> Candidate:
+    """Optimize a model exactly, for int8 to be put into: names unique, types inferred.
+
+    It is made of standard operators at operator set 13 or later, without fused attention, whose
+    products could not become int8.
+    """
+    config = OptimizeConfig(target=find_target("portable"), verify=False, measure=False)
+    candidate = Prover(source, config, beside=beside).make()
+    model = candidate.model
+    tell_apart(model)
+    shapes.infer(model)
+    if model.opset_imports.get("", _OPSET) < _OPSET:
+        editor = Editor(model)
+        if obstacle := opset.obstacle_to(editor, _OPSET):
+            raise OnnxOptError(
+                f"int8 with a scale for each channel needs operator set {_OPSET}: {obstacle}",
+                f"export the model again at operator set {_OPSET} or later",
+            )
+        opset.raise_to(editor, _OPSET)
+        shapes.infer(model)
+    return candidate
+
+
+def _untouched(
+    found: str,
+    source: Path,
+    model: ir.Model,
+    before: Profile,
+    output: str | Path | None,
+    config: QuantizeConfig,
+    start: float,
+) -> QuantizeReport:
+    """Hand on a model that is quantized already, as it is."""
+    after = before
+    if output is not None:
+        if len(io.files_of(source)) == 1:
+            shutil.copyfile(source, output)
+        else:
+            io.save(model, output)
+        after = replace(before, path=str(output), sha256=io.sha256_of(output))
+    return QuantizeReport(
+        input=before,
+        output=after,
+        target=config.target.name,
+        status="untouched",
+        reason=f"the model is quantized already: {found}",
+        written=output is not None,
+        seconds=time.perf_counter() - start,
+        peak_rss_bytes=peak_rss_bytes(),
+        format=config.format,
+        model=model,
+    )
+
+
+class Task:
+    """One model on its way to int8."""
+
+    def __init__(
+        self,
+        source: Path,
+        calibration: str | Path | Sequence[Mapping[str, Any]] | None,
+        config: QuantizeConfig,
+        folder: Path,
+        progress: Progress | None,
+    ) -> None:
+        self.source = source
+        self.calibration = calibration
+        self.config = config
+        self.folder = folder
+        self.progress = progress
+        self.start = time.perf_counter()
+        self.warnings: list[Caution] = []
+
+    def run(self, before: Profile, output: str | Path | None) -> QuantizeReport:
+        """Quantize, judge, measure, write; return what was done."""
+        self.tell("preparing", None)
+        candidate = prepared(self.source, self.folder)
+        steps = tuple(candidate.transformation.steps)
+        placement = self.place(candidate.model)
+        report = QuantizeReport(
+            input=before,
+            output=before,
+            target=self.config.target.name,
+            status="refused",
+            reason="",
+            written=False,
+            seconds=0.0,
+            peak_rss_bytes=0,
+            isa_given=self.config.isa != "auto",
+            format=self.config.format,
+            steps=steps,
+        )
+        if not placement.units:
+            return self.finished(report, telling.nothing_to_do(placement))
+        samples = self.samples(candidate.model)
+        maker = Maker(
+            samples=samples,
+            config=self.config,
+            kernels=kernels_for(self.isa()),
+            folder=self.folder,
+            progress=self.tell,
+            identity=before.sha256 or "",
+        )
+        if self.config.statistics is not None:
+            earlier = Statistics.load(Path(self.config.statistics))
+            earlier.check_model(maker.identity)
+            maker.statistics[maker.identity] = earlier
+        judge = Judge(self.source, samples.held(_JUDGED))
+        fixed = repaired(candidate.model, placement, self.place, maker, judge)
+        if maker.config.repairs("saturation") and maker.pairs_neighbours:
+            # The ranges of whole tensors stay what they are: only the order of channels changes.
+            reordered(fixed.model)
+            fixed.placement = self.place(fixed.model)
+        statistics = maker.calibrate(fixed.model, fixed.placement, fixed.identity)
+        if self.config.save_statistics is not None:
+            maker.statistics[maker.identity].save(Path(self.config.save_statistics))
+        made = maker.make(fixed.model, fixed.placement, statistics)
+        path = maker.save(made)
+        quality = judge.judge(path)
+        score = self.scored(path)
+        difference = self.measured(path, judge)
+        self.warnings += telling.cautions(samples.count, FEW, statistics.constant())
+        report = replace(
+            report,
+            isa=maker.kernels.isa,
+            calibration=Calibration(
+                source=self.described(),
+                samples=samples.count - samples.held_count,
+                held_out=samples.held_count,
+                method=maker.method,
+            ),
+            verification=quality.comparison,
+            quality=quality.outputs,
+            score=score,
+            difference=difference,
+            gates=telling.gates(self.config, quality, score, difference),
+            tensors=telling.tensors(made, statistics.observers),
+            repairs=tuple(fixed.tried),
+            saturation=telling.saturation(maker.kernels, made),
+            audit=audit(path),
+        )
+        return self.written(report, made, output)
+
+    def finished(self, report: QuantizeReport, reason: str) -> QuantizeReport:
+        """Return a report of what was not written."""
+        return replace(
+            report,
+            status="refused",
+            reason=reason,
+            seconds=time.perf_counter() - self.start,
+            peak_rss_bytes=peak_rss_bytes(),
+            warnings=tuple(self.warnings),
+        )
+
+    def written(
+        self, report: QuantizeReport, made: Made, output: str | Path | None
+    ) -> QuantizeReport:
+        """Write the result, unless a gate failed and nobody wants it all the same."""
+        failed = [gate.text for gate in report.gates if not gate.passed]
+        if failed and not self.config.anyway:
+            return replace(self.finished(report, "; ".join(failed)), model=made.model)
+        after = profile(made.model)
+        if output is not None:
+            io.save(made.model, output)
+            size = sum(part.stat().st_size for part in io.files_of(output))
+            after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
+        return replace(
+            self.finished(report, "; ".join(failed)),
+            status="quantized",
+            output=after,
+            written=output is not None,
+            model=made.model,
+        )
+
+    def scored(self, path: Path) -> Score | None:
+        """Ask the user's own metric of the float model and of an int8 one."""
+        from onnxopt.quantize.metric import load_metric, score
+
+        if self.config.metric is None:
+            return None
+        name, metric = load_metric(self.config.metric)
+        self.tell(f"scoring with {name}", None)
+        return Score(
+            function=name,
+            float_score=score(name, metric, predictor(self.source)),
+            int8_score=score(name, metric, predictor(path)),
+            max_drop=self.config.max_drop,
+        )
+
+    def measured(self, path: Path, judge: Judge) -> Difference | None:
+        """Tell how much faster an int8 model is than the one that was given."""
+        from onnxopt.benchmarking.measure import MeasureError, ab
+
+        if not self.config.measure:
+            return None
+        self.tell("measuring", None)
+        try:
+            return ab(
+                self.source,
+                path,
+                seconds=_MEASURED,
+                threads=self.config.threads,
+                feeds=judge.feeds[:1],
+                precision=_PRECISION,
+                seed=self.config.seed,
+            )
+        except MeasureError as error:
+            self.warnings.append(Caution(kind="not measured", message=str(error)))
+            return None
+
+    def described(self) -> str:
+        """Say where the samples are from."""
+        if self.calibration is None:
+            return "random"
+        return str(self.calibration) if isinstance(self.calibration, (str, Path)) else "given"
+
+    def samples(self, model: ir.Model) -> Samples:
+        """Return what is given, checked against the inputs, or samples that are made up."""
+        from onnxopt.runtime.feeding.data import load_data
+        from onnxopt.runtime.feeding.feeds import checked, make_feeds
+
+        path, feeds = given.samples_of(self.calibration)
+        if path is not None:
+            inputs = model_inputs(model)
+            return Samples(lambda: load_data(path, inputs), self.config.samples)
+        if feeds is None:
+            made = make_feeds(model, count=_RANDOM_SAMPLES, seed=self.config.seed)
+            self.warnings.append(
+                Caution(
+                    kind="random data",
+                    message="ranges and errors are of random numbers: they mean little",
+                    advice="give real samples with --calibration",
+                )
+            )
+            return Samples(lambda: made)
+        fitting = checked(feeds, model)
+        return Samples(lambda: fitting, self.config.samples)
+
+    def tell(self, text: str, fraction: float | None) -> None:
+        """Show what is being done."""
+        if self.progress is not None:
+            self.progress(text, fraction)
+
+    def isa(self) -> str:
+        """Return the instruction set to decide for, of `kernels_for`."""
+        if self.config.isa != "auto":
+            return self.config.isa
+        return "avx2" if self.config.target.name == "portable" else "native"
+
+    def place(self, model: ir.Model) -> Placement:
+        """Return the units that the target could run and the user allows."""
+        placement = placement_for(self.config.target.name, model)
+        return placement.only(
+            {unit.name for unit in placement.units if self.config.allows(unit.name, unit.op)}
+        )
