@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from onnxopt.benchmarking.child.events import receive, tell
@@ -148,10 +148,16 @@ def _row(key: Key, runs: list[Run], calls: list[Call] | None) -> dict[str, Any]:
         "provider": timed[0].provider,
         "calls": len(timed) / len(runs),
         "ms": sum(call.us for call in timed) / len(runs) / 1e3,
+        "median_ms": _median_us(key, runs) / 1e3,
         "macs": total(macs(key.op, call.inputs, call.outputs) for call in done) if done else None,
         "bytes": sum(moved) if done else None,
         "inputs": done[0].inputs if done else timed[0].inputs,
     }
+
+
+def _median_us(key: Key, runs: list[Run]) -> float:
+    """Return the median over runs: what other processes take from a few of them is not in it."""
+    return median(sum(call.us for call in run.calls.get(key, ())) for run in runs)
 
 
 def _ceiling(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,8 @@ class Crossing:
 
     `writer` is the region that writes it, None where it is always float; `readers` are those that
     would read it as int8. `outside` tells that something else reads it, which wants float; with
-    `either` the writer's kernel makes float or int8. `image` tells that
-    convolutions or pools write or read it, whose float and int8 kernels order it differently.
+    `either` the writer's kernel makes float or int8. `image` tells that convolutions or pools write
+    or read it, whose float and int8 kernels order it differently; `given` that it is an input.
     """
 
     tensor: str
@@ -49,6 +49,7 @@ class Crossing:
     outside: bool = False
     either: bool = False
     image: bool = False
+    given: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,7 @@ class _Seams:
             outside=outside,
             either=unit is not None and unit.writes_either,
             image=not _SPATIAL.isdisjoint(self.ops(name, value)),
+            given=value.is_graph_input(),
         )
 
     def ops(self, name: str, value: ir.Value) -> Iterator[str]:

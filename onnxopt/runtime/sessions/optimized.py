@@ -1,7 +1,7 @@
 """Has onnxruntime write down what it makes of a model: the graph that it really runs.
 
 That is done in a process of its own, because its optimizers may crash. Layouts are left alone
-(`extended`, not `all`): they add Transposes and rename everything, and fuse no Q/DQ pair more.
+unless they are asked for: they add Transposes and rename everything, and fuse no Q/DQ pair more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPTIMIZE = """
 import sys, onnxruntime
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 4
-options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, sys.argv[3])
 options.optimized_model_filepath = sys.argv[2]
 keep = "session.optimized_model_external_initializers_"
 options.add_session_config_entry(keep + "file_name", "optimized.data")
@@ -31,14 +31,16 @@ except Exception as error:
 """
 
 
-def optimized(model: Path, folder: Path) -> Path:
+def optimized(model: Path, folder: Path, *, layouts: bool = False) -> Path:
     """Return the file, in `folder`, of the graph that onnxruntime's CPU provider would run.
 
-    Raises `SessionError` where it refuses the model, and `ModelError` where it crashes.
+    With `layouts` it is in the memory layouts of this processor, good for nothing but to be looked
+    at. Raises `SessionError` where it refuses the model, and `ModelError` where it crashes.
     """
     import_onnxruntime()
     made = folder / "optimized.onnx"
-    command = [sys.executable, "-P", "-c", _OPTIMIZE, str(model), str(made)]
+    level = "ORT_ENABLE_ALL" if layouts else "ORT_ENABLE_EXTENDED"
+    command = [sys.executable, "-P", "-c", _OPTIMIZE, str(model), str(made), level]
     done = subprocess.run(  # noqa: S603 - this interpreter, and paths that are no options
         command, stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True
     )
