@@ -94,25 +94,30 @@ def cheapest(problem: Problem, trade: float) -> Choice:
     return _choice(problem, chosen, trade)
 
 
-def front(problem: Problem, most: int = MOST_POINTS) -> list[Choice]:
-    """Return choices from the fastest to the most accurate, without those that another beats.
+def corners(problem: Problem) -> list[Choice]:
+    """Return the best choice for every price, from the fastest to the most accurate.
 
-    No more than `most`, spread over noise and time; the fastest is among them, and so is all int8
-    where it is not the same, beaten or not. A choice of nothing is left out.
+    A choice of nothing is left out.
     """
     fastest, exact = cheapest(problem, 0.0), cheapest(problem, _highest_price(problem))
     found = {choice.int8: choice for choice in (fastest, exact)}
     found.update((choice.int8, choice) for choice in _between(problem, fastest, exact))
-    ordered = sorted(found.values(), key=lambda choice: (-choice.gain, choice.noise))
     best = math.inf
     kept = []
-    for choice in ordered:
+    for choice in sorted(found.values(), key=lambda choice: (-choice.gain, choice.noise)):
         if choice.noise < best and choice.int8:
             best = choice.noise
             kept.append(choice)
+    return kept
+
+
+def front(problem: Problem, most: int = MOST_POINTS) -> list[Choice]:
+    """Return no more than `most` corners, spread over noise and time, and all int8.
+
+    The fastest is among them; all int8 is, beaten or not.
+    """
+    kept = _spread(corners(problem), max(2, most - 1))
     everything = problem.everything()
-    room = max(2, most - 1)
-    kept = _spread(kept, room)
     if everything and all(choice.int8 != everything for choice in kept):
         kept.insert(0, _choice(problem, everything, None))
     return kept

@@ -114,5 +114,15 @@ def test_without_measuring_prediction_decides():
     assert shop.measured == []
 
 
+def test_where_right_begins_the_front_is_looked_at_more_closely():
+    shop = Workshop()
+    finer = choices((8, 7, 6, 5, 2))
+    found = decide(choices((8, 2)), 8, Wishes(), shop.tools(measure=False), finer=finer)
+    assert sorted(point.int8_regions for point in found.points) == [2, 6, 7, 8]
+    assert found.model == 6
+    nothing_wrong = decide(choices((6, 2)), 8, Wishes(), shop.tools(measure=False), finer=finer[2:])
+    assert len(nothing_wrong.points) == 2
+
+
 def test_an_empty_front_is_refused():
     assert Workshop().decide(sizes=()).reason == "no part of the model would gain by int8"
