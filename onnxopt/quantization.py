@@ -25,6 +25,7 @@ from onnxopt.quantize.calibration.statistics import Statistics
 from onnxopt.quantize.detect import is_quantized
 from onnxopt.quantize.making import Made, Maker
 from onnxopt.quantize.naming import tell_apart
+from onnxopt.quantize.placement.islands import without_islands
 from onnxopt.quantize.placement.plan import Placement
 from onnxopt.quantize.placement.table import placement_for
 from onnxopt.quantize.quality import Judge, predictor
@@ -205,6 +206,8 @@ class Task:
                 samples=samples.count - samples.held_count,
                 held_out=samples.held_count,
                 method=maker.method,
+                seconds=maker.seconds,
+                statistics=self.config.save_statistics,
             ),
             verification=quality.comparison,
             quality=quality.outputs,
@@ -327,6 +330,5 @@ class Task:
     def place(self, model: ir.Model) -> Placement:
         """Return the units that the target could run and the user allows."""
         placement = placement_for(self.config.target.name, model)
-        return placement.only(
-            {unit.name for unit in placement.units if self.config.allows(unit.name, unit.op)}
-        )
+        allowed = {unit.name for unit in placement.units if self.config.allows(unit.name, unit.op)}
+        return without_islands(placement.only(allowed))

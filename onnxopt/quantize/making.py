@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,8 @@ class Maker:
     """Makes int8 models of one float model for one target.
 
     `identity` is the SHA-256 of the model that was given; `statistics` are kept under it, and under
-    longer names for what it was rewritten to. `method` is how ranges are chosen from now on.
+    longer names for what it was rewritten to. `method` is how ranges are chosen from now on, and
+    `seconds` are what statistics have taken.
     """
 
     samples: Samples
@@ -67,6 +69,7 @@ class Maker:
     identity: str = ""
     method: Method = METHOD
     numbers: int = 0
+    seconds: float = 0.0
     statistics: dict[str, Statistics] = field(default_factory=dict)
 
     @property
@@ -84,6 +87,7 @@ class Maker:
             if spec.fixed is None and (known is None or name not in known.observers)
         }
         if wanted:
+            start = time.perf_counter()
             found = collect(
                 model,
                 wanted,
@@ -98,6 +102,7 @@ class Maker:
             else:
                 known.observers.update(found.observers)
             self.statistics[identity] = known
+            self.seconds += time.perf_counter() - start
         assert known is not None
         return known
 
