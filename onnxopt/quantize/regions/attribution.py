@@ -60,17 +60,23 @@ def owners(ran: Sequence[Ran], known: Known) -> list[str | None]:
     """
     found = [_named(node, known) for node in ran]
     before, behind = _neighbours(ran)
-    lost = set()
+    lost = []
     for place, node in enumerate(ran):
         at_border = any(ran[near].op in _QUANTIZING for near in (*before[place], *behind[place]))
         if node.op in _QUANTIZING or (found[place] is None and node.op in LAYOUTS and at_border):
             found[place] = None
         elif found[place] is None:
-            lost.add(place)
-    for order, near in ((sorted(lost), before), (sorted(lost, reverse=True), behind)):
-        for place in order:
-            if found[place] is None:
-                found[place] = next((found[n] for n in near[place] if found[n] is not None), None)
+            lost.append(place)
+    # Conversions have no owner, but what is lost behind one belongs to what was converted.
+    origins = list(found)
+    for place, origin in enumerate(found):
+        if origin is None:
+            origins[place] = next((origins[n] for n in before[place] if origins[n]), None)
+    for place in lost:
+        found[place] = origins[place]
+    for place in reversed(lost):
+        if found[place] is None:
+            found[place] = next((found[near] for near in behind[place] if found[near]), None)
     return found
 
 

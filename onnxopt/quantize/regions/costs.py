@@ -1,10 +1,14 @@
 """Measures what each unit costs in float and in int8 on this machine.
 
 The float model and one with everything in int8 are profiled in processes of their own, in turns,
-and the time of every node that ran goes to the node of the model that it stands for. Nodes that run
-in both, but are no unit, cost the same whatever is chosen. One that runs in one of them alone (a
-bias that is fused into a float product, an Add into a normalization) was fused with a unit, and its
-time counts to that one. A unit that does not run at all was fused into another, and costs nothing.
+and the time of every node that ran goes to the node of the model that it stands for. Nodes that are
+no unit, and take about as long in both, cost the same whatever is chosen. One that runs in one of
+them alone (a bias that is fused into a float product, an Add into a normalization), or takes much
+longer there, does so because of a unit beside it, and its time counts to that one. A unit that does
+not run at all was fused into another, and costs nothing.
+
+Chains that do nothing but convert have their tensors in the cache. What conversions take in the
+int8 model tells how much more it is in a model that has other things to do.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,6 +43,8 @@ WATCHING_US = 1.8
 """What the trace adds to each node: a Neg of four numbers takes 0.2 µs, and 2 in a trace."""
 SESSIONS = 3
 _SECONDS = 0.4
+_ABOUT, _ABOUT_US = 0.3, 5.0
+_MOST_STRETCH = 3.0
 _STAGE = "measuring nodes"
 
 
@@ -198,7 +204,7 @@ def _of_units(
     owner = dict(unit_of)
     for node in nodes_of(model):
         name = node.name or ""
-        if name not in unit_of and (name in in_float) != (name in in_int8):
+        if name not in unit_of and _differs(in_float.get(name, 0.0), in_int8.get(name, 0.0)):
             near = _units_near(node, unit_of)
             if near:
                 owner[name] = next((unit for unit in near if unit in fused), near[0])
@@ -207,6 +213,10 @@ def _of_units(
         for name, unit in owner.items():
             side[unit] += us.get(name, 0.0)
     return found[0], found[1]
+
+
+def _differs(one: float, two: float) -> bool:
+    return abs(one - two) > max(_ABOUT_US, _ABOUT * max(one, two))
 
 
 def _units_near(node: ir.Node, unit_of: Mapping[str, str]) -> list[str]:
@@ -224,15 +234,32 @@ def problem(
     fixed: Mapping[str, bool] | None = None,
 ) -> Problem:
     """Return what the cut has to solve: µs gained by each region, its noise, and borders."""
+    stretch = _stretch(regions, costs)
+    converting = [
+        replace(border, cost=stretch * border.cost)
+        for one in regions.crossings
+        for border in borders(one, costs.conversions)
+    ]
     return Problem(
         saved={region.name: costs.saved(region.units) for region in regions.regions},
         noise=noise,
-        borders=[
-            *(border for one in regions.crossings for border in borders(one, costs.conversions)),
-            *_fused_adds(regions, costs),
-        ],
+        borders=[*converting, *_fused_adds(regions, costs)],
         fixed=fixed or {},
     )
+
+
+def _stretch(regions: Regions, costs: Costs) -> float:
+    """Return how many times longer conversions took in the int8 model than in chains."""
+    everything = [region.name for region in regions.regions]
+    predicted = sum(
+        border.cost
+        for one in regions.crossings
+        for border in borders(one, costs.conversions)
+        if border.crossed(everything)
+    )
+    if not predicted:
+        return 1.0
+    return min(max(costs.seen_conversions / predicted, 1.0), _MOST_STRETCH)
 
 
 def borders(crossing: Crossing, costs: Conversions) -> list[Border]:

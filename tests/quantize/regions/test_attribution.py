@@ -37,6 +37,20 @@ def test_layouts_are_conversions_at_a_border_and_else_part_of_their_neighbour():
     assert found == [None, None, "conv", "conv", "dense", "add", "add"]
 
 
+def test_what_nothing_names_behind_a_conversion_belongs_to_what_was_converted():
+    found = owners(
+        [
+            ran("QLinearConv", "conv_token_1", "x", "c1"),
+            ran("DequantizeLinear", "d", "c1", "c2"),
+            ran("HardSigmoid", "", "c2", "t1"),
+            ran("Mul", "", "c2 t1", "t2"),
+            ran("QuantizeLinear", "q", "t2", "t3"),
+        ],
+        KNOWN,
+    )
+    assert found == ["conv", None, "conv", "conv", None]
+
+
 def test_a_transpose_of_the_model_is_no_conversion():
     known = Known(writes={"turn": ["t"]})
     graph = [ran("QuantizeLinear", "q", "x", "xq"), ran("Transpose", "turn", "xq", "tq")]

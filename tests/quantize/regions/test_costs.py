@@ -111,6 +111,22 @@ def test_an_add_that_is_fused_into_a_conv_costs_once_that_conv_is_int8():
     assert {border.outer for border in added} == {(units["Add"],)}
 
 
+def test_conversions_take_as_much_longer_as_they_did_in_the_model():
+    model, _ = small_net()
+    regions = divide(model, place(model))
+    us = dict.fromkeys((unit.name for unit in place(model).units), 5.0)
+    noise = dict.fromkeys(us, 0.1)
+
+    def paid_for_all(seen):
+        costs = Costs(in_float=us, in_int8=us, total=50.0, conversions=COSTS, seen_conversions=seen)
+        found = problem(regions, costs, noise)
+        return -found.gain(found.everything())
+
+    plain = paid_for_all(0.0)
+    assert paid_for_all(2 * plain) == pytest.approx(2 * plain)
+    assert paid_for_all(100 * plain) == pytest.approx(3 * plain)
+
+
 def small_net():
     """Two Convs with an Add around the second, an operator without int8 kernel, a product."""
     proto = onnx.parser.parse_model(
