@@ -30,7 +30,7 @@ from onnxopt.quantize.placement.plan import Placement
 from onnxopt.quantize.placement.table import placement_for
 from onnxopt.quantize.quality import Judge, predictor
 from onnxopt.quantize.repair.reorder import reordered
-from onnxopt.quantize.repairing import repaired
+from onnxopt.quantize.repairing import Repaired, repaired
 from onnxopt.quantize.samples import FEW, Samples
 from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport, Score
 from onnxopt.runtime.feeding.inputs import model_inputs
@@ -40,6 +40,10 @@ from onnxopt.runtime.machine.multiply import kernels_for
 if TYPE_CHECKING:
     from onnxopt.given import ModelLike
     from onnxopt.pipeline import Progress
+
+_GROWTH = 4
+"""Times its size by which folding may enlarge a model: weights that are stored in int8 and cast
+to float on each run become int8 again."""
 
 _JUDGED = 128
 """Held-out samples that every attempt is judged by, at most."""
@@ -82,7 +86,12 @@ def prepared(source: Path, beside: Path | None = None) -> Candidate:
     It is made of standard operators at operator set 13 or later, without fused attention, whose
     products could not become int8.
     """
-    config = OptimizeConfig(target=find_target("portable"), verify=False, measure=False)
+    config = OptimizeConfig(
+        target=find_target("portable"),
+        verify=False,
+        measure=False,
+        max_growth=_GROWTH * source.stat().st_size,
+    )
     candidate = Prover(source, config, beside=beside).make()
     model = candidate.model
     tell_apart(model)
@@ -153,7 +162,6 @@ class Task:
         """Quantize, judge, measure, write; return what was done."""
         self.tell("preparing", None)
         candidate = prepared(self.source, self.folder)
-        steps = tuple(candidate.transformation.steps)
         placement = self.place(candidate.model)
         report = QuantizeReport(
             input=before,
@@ -166,39 +174,56 @@ class Task:
             peak_rss_bytes=0,
             isa_given=self.config.isa != "auto",
             format=self.config.format,
-            steps=steps,
+            steps=tuple(candidate.transformation.steps),
         )
         if not placement.units:
             return self.finished(report, telling.nothing_to_do(placement))
-        samples = self.samples(candidate.model)
+        maker = self.maker(candidate.model, before.sha256 or "")
+        judge = Judge(self.source, maker.samples.held(_JUDGED))
+        fixed = repaired(candidate.model, placement, self.place, maker, judge)
+        if self.config.save_statistics is not None:
+            maker.statistics[maker.identity].save(Path(self.config.save_statistics))
+        if self.config.repairs("saturation") and maker.pairs_neighbours:
+            # The ranges of whole tensors stay what they are: only the order of channels changes.
+            reordered(fixed.model)
+            fixed.placement = self.place(fixed.model)
+        made = maker.make(fixed.model, fixed.placement, self.statistics(maker, fixed))
+        report = self.judged(report, made, maker, judge)
+        report = replace(report, repairs=tuple(fixed.tried))
+        return self.written(report, made, output)
+
+    def maker(self, model: ir.Model, identity: str) -> Maker:
+        """Return what makes int8 models of the samples that were given."""
         maker = Maker(
-            samples=samples,
+            samples=self.samples(model),
             config=self.config,
             kernels=kernels_for(self.isa()),
             folder=self.folder,
             progress=self.tell,
-            identity=before.sha256 or "",
+            identity=identity,
         )
         if self.config.statistics is not None:
             earlier = Statistics.load(Path(self.config.statistics))
-            earlier.check_model(maker.identity)
-            maker.statistics[maker.identity] = earlier
-        judge = Judge(self.source, samples.held(_JUDGED))
-        fixed = repaired(candidate.model, placement, self.place, maker, judge)
-        if maker.config.repairs("saturation") and maker.pairs_neighbours:
-            # The ranges of whole tensors stay what they are: only the order of channels changes.
-            reordered(fixed.model)
-            fixed.placement = self.place(fixed.model)
-        statistics = maker.calibrate(fixed.model, fixed.placement, fixed.identity)
-        if self.config.save_statistics is not None:
-            maker.statistics[maker.identity].save(Path(self.config.save_statistics))
-        made = maker.make(fixed.model, fixed.placement, statistics)
+            earlier.check_model(identity)
+            maker.statistics[identity] = earlier
+        return maker
+
+    def statistics(self, maker: Maker, fixed: Repaired) -> Statistics:
+        """Return the statistics of a repaired model; say what is doubtful about them."""
+        found = maker.calibrate(fixed.model, fixed.placement, fixed.identity)
+        self.warnings += telling.cautions(maker.samples.count, FEW, found.constant())
+        return found
+
+    def judged(
+        self, report: QuantizeReport, made: Made, maker: Maker, judge: Judge
+    ) -> QuantizeReport:
+        """Hold an int8 model against the float one: errors, speed, what was asked for."""
         path = maker.save(made)
         quality = judge.judge(path)
         score = self.scored(path)
         difference = self.measured(path, judge)
-        self.warnings += telling.cautions(samples.count, FEW, statistics.constant())
-        report = replace(
+        samples = maker.samples
+        return replace(
             report,
             isa=maker.kernels.isa,
             calibration=Calibration(
@@ -214,12 +239,10 @@ class Task:
             score=score,
             difference=difference,
             gates=telling.gates(self.config, quality, score, difference),
-            tensors=telling.tensors(made, statistics.observers),
-            repairs=tuple(fixed.tried),
+            tensors=telling.tensors(made),
             saturation=telling.saturation(maker.kernels, made),
-            audit=audit(path),
+            audit=audit(path, self.config.target.name),
         )
-        return self.written(report, made, output)
 
     def finished(self, report: QuantizeReport, reason: str) -> QuantizeReport:
         """Return a report of what was not written."""

@@ -18,6 +18,7 @@ from onnxopt.quantize.calibration.expose import Wanted
 from onnxopt.quantize.calibration.ranges import Method
 from onnxopt.quantize.calibration.statistics import Statistics
 from onnxopt.quantize.insert.qdq import insert
+from onnxopt.quantize.insert.qoperator import to_qoperator
 from onnxopt.quantize.placement.plan import Placement
 from onnxopt.quantize.samples import Feed, Samples
 from onnxopt.quantize.solution import Solution
@@ -49,6 +50,7 @@ class Made:
     model: ir.Model
     solution: Solution
     solver: Solver
+    statistics: Statistics
     path: Path | None = None
 
 
@@ -137,7 +139,9 @@ class Maker:
         )
         result = model.clone()
         insert(result, solution)
-        return Made(model=result, solution=solution, solver=solver)
+        if self.config.format == "qoperator":
+            to_qoperator(result, contrib="com.microsoft" in self.config.target.domains)
+        return Made(model=result, solution=solution, solver=solver, statistics=statistics)
 
     def _chosen(self, most: int) -> Callable[[], Iterable[tuple[bool, Feed]]]:
         """Return what yields (held back, feed) of some samples, evenly spread."""

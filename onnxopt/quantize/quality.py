@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.errors import DataError
 from onnxopt.quantize.spec import Array
 from onnxopt.report import Comparison, OutputQuality
 from onnxopt.runtime.comparing.metrics import Limits, Tally
@@ -55,7 +56,19 @@ class Judge:
         self.feeds = [dict(feed) for feed in feeds]
         self.names = tuple(output.name for output in session.get_outputs())
         self.wanted = [run(session, feed) for feed in self.feeds]
+        self._check()
         self.judged = [place for place in range(len(self.names)) if self._is_float(place)]
+
+    def _check(self) -> None:
+        """Raise `DataError` where the float model itself makes no numbers."""
+        for number, outputs in enumerate(self.wanted):
+            for name, array in zip(self.names, outputs, strict=True):
+                floats = isinstance(array, np.ndarray) and array.dtype.kind == "f"
+                if floats and np.isnan(array).any():
+                    raise DataError(
+                        f"the model itself makes NaN: output {name!r}, held-out sample {number}",
+                        "leave that sample out, or mend the model",
+                    )
 
     def _is_float(self, place: int) -> bool:
         return all(

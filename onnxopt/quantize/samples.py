@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from onnxopt.errors import DataError
 
 Feed = Mapping[str, Any]
@@ -27,7 +29,10 @@ class Samples:
     def __init__(self, read: Callable[[], Iterable[Feed]], most: int | None = None) -> None:
         self._read = read
         self._most = most
-        self.count = sum(1 for _ in self.all())
+        self.count = 0
+        for number, feed in enumerate(self.all()):
+            _check_numbers(feed, number)
+            self.count += 1
         if not self.count:
             raise DataError("there are no calibration samples", "give at least one")
 
@@ -71,3 +76,11 @@ class Samples:
                 or place * most // total != (place - 1) * most // total
             ):
                 yield feed
+
+
+def _check_numbers(feed: Feed, number: int) -> None:
+    """Raise `DataError` for a sample that is no number; infinity may be a mask."""
+    for name, value in feed.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise DataError(f"sample {number}: input {name!r} holds NaN", "leave that sample out")

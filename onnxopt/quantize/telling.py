@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -38,9 +38,9 @@ def nothing_to_do(placement: Placement) -> str:
     return f"no operator can be int8 on {placement.target}: of {plural(count, 'node')}, {reason}"
 
 
-def tensors(made: Made, observers: Mapping[str, Observer]) -> tuple[QuantizedTensor, ...]:
+def tensors(made: Made) -> tuple[QuantizedTensor, ...]:
     """Return what became of each activation, weight and bias."""
-    placement, found = made.solution.placement, []
+    placement, found, observers = made.solution.placement, [], made.statistics.observers
     sharing: defaultdict[int, list[str]] = defaultdict(list)
     for name, params in made.solution.activations.items():
         sharing[id(params)].append(name)

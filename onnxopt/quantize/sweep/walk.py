@@ -208,7 +208,7 @@ def _see(
     for moments in sets:
         if moments is not None:
             moments.settle()
-    empty = Moments.of(*some.mean.shape)
+    empty = Moments.of(*some.mean.shape, second=second)
     fit, other = (empty if moments is None else moments for moments in sets)
     return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
 

@@ -88,6 +88,8 @@ def _samples(array: np.ndarray, spec: Input | None) -> int | None:
     """Return how many samples an array holds; None for a scalar that all of them share."""
     if array.ndim == 0:
         return None
+    if not array.shape[0]:
+        return 0
     batch = _batch(array, spec)
     return int(array.shape[0]) // batch if array.shape[0] >= batch else 1
 
