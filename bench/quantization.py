@@ -22,7 +22,7 @@ import record
 from hidden_isa import Level, environment
 from process import run
 from quantization_plan import CANDIDATES, ISAS, OWN, TASKS, Candidate, Task
-from tools import FOLDER, prepare, versions
+from tools import FOLDER, prepare
 
 Results = dict[str, Any]
 STEPS = ("quantize", "judge", "speed", "costs", "trained")
@@ -53,6 +53,8 @@ def main(
     chosen = [TASKS[name] for name in tasks or (_QUICK_TASKS if quick else TASKS)]
     path = plan.WORK / "quick.json" if quick else plan.RESULTS
     results, names = read(path), names or (plan.QUICK if quick else ())
+    for maker, tool in plan.MAKERS.items():
+        results["tools"][maker] = {"packages": prepare(tool)}
     session = Session(results, path, seconds=2.0 if quick else seconds, quick=quick, again=again)
     chosen = [task for task in chosen if session.ready(task)]
     if only_prepare:
@@ -86,10 +88,6 @@ class Session:
 
     def ready(self, task: Task) -> bool:
         """Make a task's data unless they are there; tell whether its model is here."""
-        for maker, tool in plan.MAKERS.items():
-            if maker not in self.results["tools"]:
-                prepare(tool)
-                self.results["tools"][maker] = {"packages": versions(tool)}
         if not task.model.exists():
             click.echo(f"left out: {task.name}, whose model is not here (README.md)", err=True)
             return False
