@@ -1,6 +1,6 @@
 """Trains the small net that stands beside this file: `train_fashion_cnn.py`, in `.envs/exports`.
 
-Fashion-MNIST (MIT licence, Zalando SE) from a Debian package; 0.14 million weights, six
+Fashion-MNIST (MIT licence, Zalando SE) from a Debian package; 0.14 million weights, seven
 convolutions with a residual and a depthwise one among them, some minutes on one core. Prints the
 accuracy on the test images.
 """
