@@ -240,11 +240,19 @@ def problem(
         for one in regions.crossings
         for border in borders(one, costs.conversions)
     ]
+    saved = {region.name: costs.saved(region.units) for region in regions.regions}
     return Problem(
-        saved={region.name: costs.saved(region.units) for region in regions.regions},
+        saved=saved,
         noise=noise,
         borders=[*converting, *_fused_adds(regions, costs)],
         fixed=fixed or {},
+        surrounded=regions.surrounded,
+        cautions=[
+            # The neighbour that gains the least stays float, or what it surrounds is paid for.
+            Border(cost=-saved[name], inner=(min(around, key=saved.__getitem__),), outer=(name,))
+            for name, around in regions.surrounded.items()
+            if saved[name] < 0
+        ],
     )
 
 

@@ -53,13 +53,30 @@ class Problem:
 
     `saved` is the time that a region gains in int8, without conversions, negative where it loses;
     `noise` the energy that it adds to that of the model's outputs, relative to theirs. `fixed`
-    regions are int8 (True) or float whatever it costs.
+    regions are int8 (True) or float whatever it costs. `surrounded` become int8 when all of their
+    neighbours are, chosen or not. That is no cost that a cut could express: `cautions` are borders
+    that keep it from happening where it would harm, and that are not paid.
     """
 
     saved: Mapping[str, float]
     noise: Mapping[str, float]
     borders: Sequence[Border] = ()
     fixed: Mapping[str, bool] = field(default_factory=dict)
+    surrounded: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    cautions: Sequence[Border] = ()
+
+    def closed(self, chosen: Collection[str]) -> frozenset[str]:
+        """Return a choice with all that becomes int8 by itself."""
+        found = set(chosen)
+        while True:
+            more = {
+                name
+                for name, neighbours in self.surrounded.items()
+                if name not in found and found.issuperset(neighbours)
+            }
+            if not more:
+                return frozenset(found)
+            found |= more
 
     def gain(self, chosen: Collection[str]) -> float:
         """Return the time that a choice gains against float."""
@@ -90,8 +107,7 @@ class Choice:
 
 def cheapest(problem: Problem, trade: float) -> Choice:
     """Return the choice that loses least at a price of error; of equally good ones the smallest."""
-    chosen = _minimum_cut(problem, trade)
-    return _choice(problem, chosen, trade)
+    return _choice(problem, problem.closed(_minimum_cut(problem, trade)), trade)
 
 
 def corners(problem: Problem) -> list[Choice]:
@@ -180,7 +196,7 @@ def _minimum_cut(problem: Problem, trade: float) -> frozenset[str]:
     names = list(problem.saved)
     index = {name: place + 2 for place, name in enumerate(names)}
     source, sink = 0, 1
-    borders = [border for border in problem.borders if border.cost > 0]
+    borders = [one for one in (*problem.borders, *problem.cautions) if one.cost > 0]
     count = len(names) + 2 + 2 * len(borders)
     weights = _weights(problem, borders, trade)
     at_stake = sum(map(abs, weights.values())) + sum(border.cost for border in borders)

@@ -10,7 +10,7 @@ follows from what writes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from onnxopt.graph import facts
@@ -54,10 +54,15 @@ class Crossing:
 
 @dataclass(frozen=True, kw_only=True)
 class Regions:
-    """All regions of a placement in topological order, and every tensor at which they meet."""
+    """All regions of a placement in topological order, and every tensor at which they meet.
+
+    `surrounded` are regions without weights, with their neighbours: once all of those are int8, it
+    stands between DQ and Q, and runs as int8 whether it was chosen or not.
+    """
 
     regions: tuple[Region, ...]
     crossings: tuple[Crossing, ...]
+    surrounded: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def units(self, chosen: Iterable[str]) -> frozenset[str]:
         """Return the units of some regions."""
@@ -79,7 +84,33 @@ def divide(
     seams = _Seams(placement, regions)
     values = values_of(model)
     found = [seams.crossing(name, values[name], sizes or {}) for name in placement.tensors]
-    return Regions(regions=regions, crossings=tuple(one for one in found if one is not None))
+    crossings = tuple(one for one in found if one is not None)
+    weighted = {seams.region_of[unit.name] for unit in placement.units if unit.weight is not None}
+    return Regions(
+        regions=regions,
+        crossings=crossings,
+        surrounded={
+            region.name: neighbours
+            for region in regions
+            if region.name not in weighted
+            and (neighbours := _surrounding(region.name, crossings)) is not None
+        },
+    )
+
+
+def _surrounding(name: str, crossings: Iterable[Crossing]) -> frozenset[str] | None:
+    """Return the regions around one that it is int8 between; None where it never is."""
+    found: set[str] = set()
+    for one in crossings:
+        if name in one.readers and one.writer != name:
+            if one.writer is None or one.either:
+                return None
+            found.add(one.writer)
+        if one.writer == name and not one.either:
+            if one.outside or not one.readers:
+                return None
+            found.update(one.readers)
+    return frozenset(found - {name}) or None
 
 
 def _regions(placement: Placement) -> tuple[Region, ...]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_conversion_is_paid_once_for_all_readers():
     )
     assert cheapest(problem, 0.0).int8 == {"b", "c"}
     assert problem.gain({"b", "c"}) == 1.0
+
+
+def test_what_is_surrounded_by_int8_counts_as_int8():
+    problem = Problem(
+        saved={"a": 10.0, "softmax": -50.0, "b": 100.0},
+        noise={"a": 0.1, "softmax": 0.2, "b": 0.3},
+        surrounded={"softmax": frozenset("ab")},
+    )
+    found = cheapest(problem, 0.0)
+    assert found.int8 == {"a", "softmax", "b"}
+    assert found.gain == 60.0
+    assert found.noise == pytest.approx(0.6)
+    caution = Border(cost=50.0, inner=("a",), outer=("softmax",))
+    careful = cheapest(replace(problem, cautions=[caution]), 0.0)
+    assert careful.int8 == {"b"}
+    assert careful.gain == 100.0
 
 
 def test_a_long_front_is_thinned_but_keeps_its_ends_and_all_int8():

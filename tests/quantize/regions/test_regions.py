@@ -74,3 +74,31 @@ def test_sizes_that_no_shape_tells_are_given():
     given = divided(text, weights={"w": (8, 8)}, sizes={"x": 4000})
     assert [crossing.elements for crossing in plain.crossings] == [8, 8]
     assert given.crossings[0].elements == 4000
+
+
+def test_what_has_no_weight_is_surrounded_by_what_writes_and_reads_it():
+    found = divided(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) {
+            a = Conv(x, w1)
+            s = Sigmoid(a)
+            b = Conv(s, w2)
+            t = Softmax(b)
+            y = Softplus(t)
+        }""",
+        weights={"w1": (4, 3, 1, 1), "w2": (4, 4, 1, 1)},
+    )
+    assert found.surrounded == {"sigmoid1": {"conv0", "conv2"}}
+    product = divided(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[4, 8] x) => (float[4, 4] y) {
+            a = LeakyRelu(x)
+            b = Sigmoid(a)
+            c = Transpose<perm = [1, 0]>(b)
+            y = MatMul(a, c)
+        }"""
+    )
+    assert product.surrounded == {
+        "sigmoid1": {"leakyrelu0", "matmul3"},
+        "matmul3": {"leakyrelu0", "sigmoid1"},
+    }
