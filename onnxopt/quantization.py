@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxopt import given
+from onnxopt.benchmarking.measure import MeasureError, ab
 from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
-from onnxopt.errors import OnnxOptError
+from onnxopt.errors import OnnxOptError, ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
@@ -22,17 +23,21 @@ from onnxopt.prove import Candidate, Prover
 from onnxopt.quantize import telling
 from onnxopt.quantize.audit import audit
 from onnxopt.quantize.calibration.statistics import Statistics
+from onnxopt.quantize.choosing import Chooser
 from onnxopt.quantize.detect import is_quantized
 from onnxopt.quantize.making import Made, Maker
+from onnxopt.quantize.metric import Scores
 from onnxopt.quantize.naming import tell_apart
 from onnxopt.quantize.placement.islands import without_islands
 from onnxopt.quantize.placement.plan import Placement
 from onnxopt.quantize.placement.table import placement_for
-from onnxopt.quantize.quality import Judge, predictor
+from onnxopt.quantize.quality import Judge
+from onnxopt.quantize.regions.front import Wishes
 from onnxopt.quantize.repair.reorder import reordered
 from onnxopt.quantize.repairing import Repaired, repaired
 from onnxopt.quantize.samples import FEW, Samples
-from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport, Score
+from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport
+from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.runtime.machine.multiply import kernels_for
@@ -187,10 +192,68 @@ class Task:
             # The ranges of whole tensors stay what they are: only the order of channels changes.
             reordered(fixed.model)
             fixed.placement = self.place(fixed.model)
-        made = maker.make(fixed.model, fixed.placement, self.statistics(maker, fixed))
-        report = self.judged(report, made, maker, judge)
-        report = replace(report, repairs=tuple(fixed.tried))
+        scores = self.scores()
+        chosen = self.chooser(maker, judge, fixed, scores).run()
+        report = replace(
+            report,
+            isa=maker.kernels.isa,
+            calibration=self.calibration_of(maker),
+            repairs=tuple(fixed.tried),
+            front=chosen.points,
+            regions=telling.regions(chosen, placement),
+        )
+        if chosen.made is None and not self.config.anyway:
+            return self.finished(report, chosen.reason)
+        made = chosen.made or maker.make(
+            fixed.model, fixed.placement, self.statistics(maker, fixed)
+        )
+        report = self.judged(report, made, maker, judge, scores)
         return self.written(report, made, output)
+
+    def chooser(
+        self, maker: Maker, judge: Judge, fixed: Repaired, scores: Scores | None
+    ) -> Chooser:
+        """Return what chooses among regions, as the options ask."""
+        feeds = judge.feeds[:1]
+
+        def measured(made: Made) -> Difference:
+            return self.ab(maker.save(made), feeds)
+
+        def scored(made: Made) -> float:
+            assert scores is not None
+            return scores.of(maker.save(made))
+
+        return Chooser(
+            model=fixed.model,
+            placement=fixed.placement,
+            statistics=self.statistics(maker, fixed),
+            maker=maker,
+            judge=judge,
+            source=self.source,
+            wishes=Wishes(
+                min_sqnr=self.config.min_sqnr,
+                max_slowdown=self.config.max_slowdown,
+                fastest=self.config.fastest,
+                float_score=None if scores is None else scores.float_score,
+                max_drop=self.config.max_drop,
+            ),
+            measure=measured if self.measures() else None,
+            score=None if scores is None else scored,
+            threads=self.config.threads,
+        )
+
+    def measures(self) -> bool:
+        """Tell whether speed is measured: asked for, and the target's provider runs here."""
+        if not self.config.measure:
+            return False
+        try:
+            check_usable(self.config.target.provider)
+        except ProviderError as error:
+            self.warnings.append(
+                Caution(kind="not measured", message=error.message, advice=error.hint)
+            )
+            return False
+        return True
 
     def maker(self, model: ir.Model, identity: str) -> Maker:
         """Return what makes int8 models of the samples that were given."""
@@ -214,26 +277,33 @@ class Task:
         self.warnings += telling.cautions(maker.samples.count, FEW, found.constant())
         return found
 
+    def calibration_of(self, maker: Maker) -> Calibration:
+        """Return what the report says of the samples."""
+        samples = maker.samples
+        return Calibration(
+            source=self.described(),
+            samples=samples.count - samples.held_count,
+            held_out=samples.held_count,
+            method=maker.method,
+            seconds=maker.seconds,
+            statistics=self.config.save_statistics,
+        )
+
     def judged(
-        self, report: QuantizeReport, made: Made, maker: Maker, judge: Judge
+        self,
+        report: QuantizeReport,
+        made: Made,
+        maker: Maker,
+        judge: Judge,
+        scores: Scores | None,
     ) -> QuantizeReport:
-        """Hold an int8 model against the float one: errors, speed, what was asked for."""
+        """Hold the int8 model against the float one: errors, speed, what was asked for."""
         path = maker.save(made)
         quality = judge.judge(path)
-        score = self.scored(path)
+        score = None if scores is None else scores.report(path, self.config.max_drop)
         difference = self.measured(path, judge)
-        samples = maker.samples
         return replace(
             report,
-            isa=maker.kernels.isa,
-            calibration=Calibration(
-                source=self.described(),
-                samples=samples.count - samples.held_count,
-                held_out=samples.held_count,
-                method=maker.method,
-                seconds=maker.seconds,
-                statistics=self.config.save_statistics,
-            ),
             verification=quality.comparison,
             quality=quality.outputs,
             score=score,
@@ -275,41 +345,36 @@ class Task:
             model=made.model,
         )
 
-    def scored(self, path: Path) -> Score | None:
-        """Ask the user's own metric of the float model and of an int8 one."""
-        from onnxopt.quantize.metric import load_metric, score
-
+    def scores(self) -> Scores | None:
+        """Return the user's own metric, asked of the float model already."""
         if self.config.metric is None:
             return None
-        name, metric = load_metric(self.config.metric)
-        self.tell(f"scoring with {name}", None)
-        return Score(
-            function=name,
-            float_score=score(name, metric, predictor(self.source)),
-            int8_score=score(name, metric, predictor(path)),
-            max_drop=self.config.max_drop,
-        )
+        self.tell("scoring the float model", None)
+        return Scores.of_float(self.config.metric, self.source)
 
     def measured(self, path: Path, judge: Judge) -> Difference | None:
         """Tell how much faster an int8 model is than the one that was given."""
-        from onnxopt.benchmarking.measure import MeasureError, ab
-
-        if not self.config.measure:
+        if not self.measures():
             return None
-        self.tell("measuring", None)
         try:
-            return ab(
-                self.source,
-                path,
-                seconds=_MEASURED,
-                threads=self.config.threads,
-                feeds=judge.feeds[:1],
-                precision=_PRECISION,
-                seed=self.config.seed,
-            )
+            return self.ab(path, judge.feeds[:1])
         except MeasureError as error:
             self.warnings.append(Caution(kind="not measured", message=str(error)))
             return None
+
+    def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
+        """Time an int8 model against the one that was given, in turns."""
+        self.tell("measuring", None)
+        return ab(
+            self.source,
+            path,
+            provider=self.config.target.provider,
+            seconds=_MEASURED,
+            threads=self.config.threads,
+            feeds=feeds,
+            precision=_PRECISION,
+            seed=self.config.seed,
+        )
 
     def described(self) -> str:
         """Say where the samples are from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,11 +137,17 @@ class Maker:
             room=self.config.max_memory // 2,
             progress=self.progress,
         )
+        made = Made(model=model, solution=solution, solver=solver, statistics=statistics)
+        return self.written(model, made, placement)
+
+    def written(self, model: ir.Model, made: Made, placement: Placement) -> Made:
+        """Return a float model with a solution in it, as far as a placement's units go."""
+        solution = replace(made.solution, placement=placement)
         result = model.clone()
         insert(result, solution)
         if self.config.format == "qoperator":
             to_qoperator(result, contrib="com.microsoft" in self.config.target.domains)
-        return Made(model=result, solution=solution, solver=solver, statistics=statistics)
+        return replace(made, model=result, solution=solution, path=None)
 
     def _chosen(self, most: int) -> Callable[[], Iterable[tuple[bool, Feed]]]:
         """Return what yields (held back, feed) of some samples, evenly spread."""

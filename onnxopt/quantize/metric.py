@@ -15,10 +15,13 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onnxopt.errors import DataError, OnnxOptError
+from onnxopt.quantize.quality import predictor
+from onnxopt.report import Score
 from onnxopt.text import near_matches
 
 Predict = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -80,3 +83,31 @@ def _failed(name: str, error: BaseException) -> OnnxOptError:
     return OnnxOptError(
         f"{name} failed: {type(error).__name__}: {error}{where}", "run it by itself first"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """A metric, and what it says of the float model."""
+
+    name: str
+    metric: Metric
+    float_score: float
+
+    @classmethod
+    def of_float(cls, given: str | Metric, model: Path) -> Scores:
+        """Load a metric and ask it about the float model."""
+        name, metric = load_metric(given)
+        return cls(name=name, metric=metric, float_score=score(name, metric, predictor(model)))
+
+    def of(self, model: Path) -> float:
+        """Return what the metric says of a model."""
+        return score(self.name, self.metric, predictor(model))
+
+    def report(self, model: Path, max_drop: float | None) -> Score:
+        """Return both scores for the report."""
+        return Score(
+            function=self.name,
+            float_score=self.float_score,
+            int8_score=self.of(model),
+            max_drop=max_drop,
+        )

@@ -19,11 +19,15 @@ from onnxopt.quantize.repair.chains import candidates
 from onnxopt.quantize.repair.equalize import equalized
 from onnxopt.quantize.repair.noise import channel_axes
 from onnxopt.quantize.repair.smooth import smoothed
+from onnxopt.quantize.repair.split import split_outliers
 from onnxopt.quantize.repair.walk import Ranges
 from onnxopt.report import Repair
 
 _WORTH_DB = 0.3
 """What a rewrite has to gain: less is within what other samples would say."""
+
+_WORTH = {"splitting": 2.0}
+"""What has to be gained where the model becomes larger by it."""
 
 _RANGES: tuple[Method, ...] = (METHOD, "mse", "percentile")
 _LEAD: dict[Method, float] = {METHOD: 10 ** (-_WORTH_DB / 10)}
@@ -40,6 +44,7 @@ _WAYS: dict[str, tuple[tuple[str, Rewrite], ...]] = {
         ("into what is in front", smoothed),
         ("with Mul", lambda model, ranges: smoothed(model, ranges, alpha=0.6, restore=True)),
     ),
+    "splitting": (("of outliers", lambda model, _: split_outliers(model)),),
 }
 
 
@@ -64,7 +69,7 @@ def repaired(
     best = Repaired(model=model, placement=placement, identity=maker.identity)
     wanted = [name for name in _WAYS if maker.config.repairs(name)]
     noise = _ranged(best, maker, judge)
-    if not wanted or not candidates(model.clone(), restore=True):
+    if not wanted:
         return best
     for name in wanted:
         start = time.perf_counter()
@@ -82,7 +87,7 @@ def repaired(
                 tried=best.tried,
             )
             found = _noise(attempt, maker, judge)
-            if found < noise * 10 ** (-_WORTH_DB / 10):
+            if found < noise * 10 ** (-_WORTH.get(name, _WORTH_DB) / 10):
                 best, noise, kept, done = attempt, found, way, counts
             elif not kept:
                 done = counts
@@ -125,7 +130,7 @@ def _told(
         sqnr_after_db=decibel(after),
         seconds=seconds,
         done=dict(done),
-        reason=kept or f"it gains less than {_WORTH_DB} dB on held-out samples",
+        reason=kept or f"it gains less than {_WORTH.get(name, _WORTH_DB)} dB on held-out samples",
     )
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from onnxopt.config import QuantizeConfig
 from onnxopt.quantize.calibration.observers import Observer
 from onnxopt.quantize.calibration.ranges.mse import expected_error
+from onnxopt.quantize.choosing import Chosen
 from onnxopt.quantize.making import Made
 from onnxopt.quantize.placement.plan import Placement
-from onnxopt.quantize.quality import Quality
+from onnxopt.quantize.quality import Quality, decibel
 from onnxopt.quantize.spec import QParams
 from onnxopt.report import (
     Caution,
@@ -22,6 +23,7 @@ from onnxopt.report import (
     Interval,
     PairSums,
     QuantizedTensor,
+    Region,
     Saturation,
     Score,
 )
@@ -96,6 +98,51 @@ def _sqnr(seen: Observer, params: QParams) -> float | None:
 
 def _interval(scale: np.ndarray) -> Interval:
     return float(np.min(scale)), float(np.max(scale))
+
+
+def regions(chosen: Chosen, placement: Placement) -> tuple[Region, ...]:
+    """Say of each region, and of each node that can be in none, what it became and why."""
+    found = []
+    for region in chosen.regions.regions:
+        taken = region.name in chosen.int8
+        noise = chosen.sensitivity.noise.get(region.name)
+        costs = chosen.costs
+        times: list[float | None] = [None, None]
+        if costs is not None:
+            sides = (costs.in_int8, costs.in_float)
+            times = [sum(side[unit] for unit in region.units) / 1e3 for side in sides]
+        found.append(
+            Region(
+                name=region.name,
+                op=region.op,
+                nodes=region.units,
+                became="int8" if taken else "float",
+                reason=_reason(chosen, region.units, noise, taken=taken),
+                int8_ms=times[0],
+                float_ms=times[1],
+                sqnr_db=None if noise is None else decibel(noise),
+            )
+        )
+    found += [
+        Region(name=name, op="", nodes=(name,), became="float", reason=why)
+        for name, why in placement.left.items()
+    ]
+    return tuple(found)
+
+
+def _reason(chosen: Chosen, units: Iterable[str], noise: float | None, *, taken: bool) -> str:
+    if chosen.costs is None:
+        return "speed was not measured" if taken else _loses(noise)
+    saved = chosen.costs.saved(units)
+    if taken:
+        return f"saves {saved / 1e3:.3g} ms" if saved > 0 else "its neighbours are int8"
+    if saved <= 0:
+        return f"int8 would take {-saved / 1e3:.3g} ms more"
+    return f"would save {saved / 1e3:.3g} ms, conversions aside, but {_loses(noise)}"
+
+
+def _loses(noise: float | None) -> str:
+    return "is noisy" if noise is None else f"alone leaves {decibel(noise):.1f} dB of the outputs"
 
 
 def saturation(kernels: Kernels, made: Made) -> Saturation:
