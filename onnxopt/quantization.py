@@ -12,30 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
-from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
-from onnxopt.errors import OnnxOptError, ProviderError
+from onnxopt.config import QuantizeConfig
+from onnxopt.errors import ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.editor import Editor
 from onnxopt.graph.profile import profile
-from onnxopt.passes import opset, shapes
-from onnxopt.prove import Candidate, Prover
-from onnxopt.quantize import telling
-from onnxopt.quantize.audit import audit
-from onnxopt.quantize.calibration.statistics import Statistics
-from onnxopt.quantize.choosing import Chooser
-from onnxopt.quantize.detect import is_quantized
-from onnxopt.quantize.making import Made, Maker
-from onnxopt.quantize.metric import Scores
-from onnxopt.quantize.naming import tell_apart
-from onnxopt.quantize.placement.islands import without_islands
-from onnxopt.quantize.placement.plan import Placement
-from onnxopt.quantize.placement.table import placement_for
-from onnxopt.quantize.quality import Judge
-from onnxopt.quantize.regions.front import Wishes
-from onnxopt.quantize.repair.reorder import reordered
-from onnxopt.quantize.repairing import Repaired, repaired
-from onnxopt.quantize.samples import FEW, Samples
+from onnxopt.preparing import prepared
+from onnxopt.quantizing import telling
+from onnxopt.quantizing.audit import audit
+from onnxopt.quantizing.calibration.statistics import Statistics
+from onnxopt.quantizing.choosing import Chooser
+from onnxopt.quantizing.detect import is_quantized
+from onnxopt.quantizing.making import Made, Maker
+from onnxopt.quantizing.metric import Scores
+from onnxopt.quantizing.placement.islands import without_islands
+from onnxopt.quantizing.placement.plan import Placement
+from onnxopt.quantizing.placement.table import placement_for
+from onnxopt.quantizing.quality import Judge
+from onnxopt.quantizing.regions.front import Wishes
+from onnxopt.quantizing.repair.reorder import reordered
+from onnxopt.quantizing.repairing import Repaired, repaired
+from onnxopt.quantizing.samples import FEW, Samples
 from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
@@ -83,34 +80,6 @@ def quantize(
         with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
             task = Task(source, calibration, config, Path(folder), progress)
             return task.run(before, output)
-
-
-def prepared(source: Path, beside: Path | None = None) -> Candidate:
-    """Optimize a model exactly, for int8 to be put into: names unique, types inferred.
-
-    It is made of standard operators at operator set 13 or later, without fused attention, whose
-    products could not become int8.
-    """
-    config = OptimizeConfig(
-        target=find_target("portable"),
-        verify=False,
-        measure=False,
-        max_growth=_GROWTH * source.stat().st_size,
-    )
-    candidate = Prover(source, config, beside=beside).make()
-    model = candidate.model
-    tell_apart(model)
-    shapes.infer(model)
-    if model.opset_imports.get("", _OPSET) < _OPSET:
-        editor = Editor(model)
-        if obstacle := opset.obstacle_to(editor, _OPSET):
-            raise OnnxOptError(
-                f"int8 with a scale for each channel needs operator set {_OPSET}: {obstacle}",
-                f"export the model again at operator set {_OPSET} or later",
-            )
-        opset.raise_to(editor, _OPSET)
-        shapes.infer(model)
-    return candidate
 
 
 def _untouched(

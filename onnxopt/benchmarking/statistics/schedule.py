@@ -66,7 +66,7 @@ def rounds(
     fits = (min(seconds / _AIM, left) - costs.process) / each
     usual = (_PAIRED if sides > 1 else _ALONE) ** 2
     best = math.sqrt(costs.process / (each / 2) * found.session / usual) / 2
-    return max(1, int(min(_MOST_ROUNDS, fits, best + 0.5)))
+    return int(max(1, min(_MOST_ROUNDS, fits, best + 0.5)))
 
 
 def runs_of(within: float, medians: float, costs: Costs) -> int | None:

@@ -41,6 +41,12 @@ def test_rounds_are_within_bounds_and_fit_into_the_time(found, costs, sides, all
         assert costs.process + made * costs.round_of(sides) <= all_ / 8 + 1e-6
 
 
+def test_hardly_measurable_rounds_are_few_where_no_time_is_left():
+    costs = Costs(process=1, session=0, run=1, runs=5e-324)
+    found = Components(process=0, session=0, processes=3, sessions=1)
+    assert rounds(found, costs, 1, seconds=0, left=0) == 1
+
+
 @given(within=variances, medians=variances, costs=costs)
 def test_runs_are_within_bounds(within, medians, costs):
     made = runs_of(within, medians, costs)

@@ -1,0 +1,245 @@
+"""Gives each weighted layer its integers in turn, given what the quantized layers before it do.
+
+The float model and the quantized one are run side by side, segment by segment: every sample is
+computed once in each, not once for each layer. What layers read meanwhile lies on a shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxopt.graph import facts, io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.quantizing.insert.qdq import Insertion
+from onnxopt.quantizing.placement.looking import nodes_of
+from onnxopt.quantizing.placement.plan import Unit
+from onnxopt.quantizing.solution import QuantizedWeight, Solution
+from onnxopt.quantizing.spec import Array, QParams, dequantize
+from onnxopt.quantizing.sweep import patches
+from onnxopt.quantizing.sweep.moments import Moments
+from onnxopt.quantizing.sweep.segments import Cuts, cut, integers
+from onnxopt.quantizing.sweep.shelf import Shelf
+from onnxopt.runtime.sessions.session import open_session, run
+
+Feed = Mapping[str, Any]
+EXACT = {"session.x64quantprecision": "1"}
+"""Kernels that add in 32 bits on every processor: what certified weights come to anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A unit whose weight is to be found, and what was seen of its input.
+
+    `fit` are moments to find integers with and `held` those of other samples, to choose by.
+    `input_params` is what the integers that it reads mean.
+    """
+
+    unit: Unit
+    node: ir.Node
+    fit: Moments
+    held: Moments
+    input_params: QParams | None
+
+
+_WALKED = ("Conv", "Gemm", "MatMul")
+
+Solve = Callable[[Layer], tuple[QuantizedWeight | None, Array | None]]
+"""Returns the integers of a layer's weight and its bias; None for what stays as it is."""
+
+
+def walk(
+    model: ir.Model,
+    solution: Solution,
+    feeds: Iterable[Feed],
+    solve: Solve,
+    *,
+    held: Callable[[int], bool] = lambda _: False,
+    second: bool = True,
+    room: int = 1 << 30,
+    progress: Callable[[str, float], None] | None = None,
+) -> None:
+    """Fill in the weights and biases of a solution whose activations are known.
+
+    `model` is the float model, which stays as it is. `held` tells by its number whether a sample
+    is held back; without `second` only means are taken, which is much quicker. `room` is how many
+    bytes of activations stay in memory.
+    """
+    student = model.clone()
+    insertion = Insertion(student, solution)
+    insertion.activations()
+    weighted = [unit for unit in solution.placement.units if unit.weight is not None]
+    units = {
+        unit.name: unit
+        for unit in weighted
+        if unit.op in _WALKED and insertion.nodes[unit.name].graph is student.graph
+    }
+    for unit in weighted:
+        if unit.name not in units:
+            _settle(_unseen(unit, insertion), solution, insertion, solve)
+    with Shelf(room) as shelf:
+        teacher_line = _Line(model, units, shelf, "teacher")
+        student_line = _Line(student, units, shelf, "student")
+        samples = 0
+        for feed in feeds:
+            teacher_line.take(samples, feed)
+            student_line.take(samples, feed)
+            samples += 1
+        for stage in range(len(teacher_line.cuts.segments)):
+            teacher_line.advance(stage, samples)
+            student_line.advance(stage, samples)
+            for name, place in teacher_line.cuts.before.items():
+                if place != stage:
+                    continue
+                layer = _see(units[name], teacher_line, student_line, samples, held, second)
+                _settle(layer, solution, insertion, solve)
+            teacher_line.forget(stage, samples)
+            student_line.forget(stage, samples)
+            if progress is not None:
+                progress("rounding", (stage + 1) / len(teacher_line.cuts.segments))
+
+
+def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve) -> None:
+    """Find a layer's integers, and write them into the quantized model."""
+    weight, bias = solve(layer)
+    if weight is not None:
+        assert layer.unit.weight is not None
+        solution.weights[layer.unit.weight.edge] = weight
+    if bias is not None:
+        solution.biases[layer.unit.name] = bias
+    insertion.constants(layer.unit)
+
+
+def _unseen(unit: Unit, insertion: Insertion) -> Layer:
+    """Return a layer of which no sample is seen, because it lies in a body of If or Loop."""
+    return Layer(
+        unit=unit,
+        node=insertion.nodes[unit.name],
+        fit=Moments.of(0, 0),
+        held=Moments.of(0, 0),
+        input_params=insertion.solution.activations.get(
+            insertion.solution.placement.sources[unit.reads[0]]
+        ),
+    )
+
+
+class _Line:
+    """One of the two models on its way through the segments."""
+
+    def __init__(self, model: ir.Model, stops: Collection[str], shelf: Shelf, who: str) -> None:
+        self.model = model
+        self.shelf = shelf
+        self.who = who
+        self.nodes = {node.name or "": node for node in nodes_of(model)}
+        self.cuts: Cuts = cut(model.graph, stops)
+
+    def take(self, sample: int, feed: Feed) -> None:
+        for name, array in feed.items():
+            self.shelf.put(sample, self.key(name), np.asarray(array))
+
+    def key(self, name: str) -> str:
+        return f"{self.who}:{name}"
+
+    def get(self, sample: int, name: str) -> Array:
+        return self.shelf.get(sample, self.key(name))
+
+    def advance(self, stage: int, samples: int) -> None:
+        """Run one segment on all samples."""
+        segment = self.cuts.segments[stage]
+        if not segment.makes:
+            return
+        graph = ir.convenience.extract(self.model.graph, segment.reads, segment.makes)
+        part = ir.Model(graph, ir_version=self.model.ir_version)
+        part.opset_imports.update(self.model.opset_imports)
+        session = open_session(io.to_proto(part).SerializeToString(), config=EXACT)
+        wanted = {put.name for put in session.get_inputs()}
+        for sample in range(samples):
+            feed = {name: self.get(sample, name) for name in segment.reads if name in wanted}
+            for name, array in zip(segment.makes, run(session, feed, segment.makes), strict=True):
+                self.shelf.put(sample, self.key(name), array)
+
+    def forget(self, stage: int, samples: int) -> None:
+        for name in self.cuts.segments[stage].last_read:
+            for sample in range(samples):
+                self.shelf.drop(sample, self.key(name))
+
+    def source(self, unit: Unit) -> tuple[str, QParams | None]:
+        """Return what a unit reads first: the name, and what its integers mean if it has any."""
+        value = self.nodes[unit.name].inputs[0]
+        assert value is not None
+        held = integers(value)
+        if held is value:
+            return value.name or "", None
+        maker = value.producer()
+        assert maker is not None
+        scale, zero = (facts.constant(maker.inputs[place]) for place in (1, 2))
+        assert scale is not None
+        assert zero is not None
+        return held.name or "", QParams(scale=scale, zero_point=zero)
+
+
+def _see(
+    unit: Unit,
+    teacher: _Line,
+    student: _Line,
+    samples: int,
+    held: Callable[[int], bool],
+    second: bool,
+) -> Layer:
+    """Take the moments of what a unit reads, in both models."""
+    node = student.nodes[unit.name]
+    float_name, _ = teacher.source(unit)
+    name, params = student.source(unit)
+    sets: list[Moments | None] = [None, None]
+    for sample in range(samples):
+        x = _patches(teacher.get(sample, float_name), teacher.nodes[unit.name], student.model)
+        got = student.get(sample, name)
+        read = got if params is None else dequantize(got, params)
+        q = _patches(read, node, student.model)
+        part = int(held(sample))
+        moments = sets[part]
+        if moments is None:
+            moments = sets[part] = Moments.of(x.shape[0], x.shape[2], second=second)
+        moments.see(x, q)
+    some = next(moments for moments in sets if moments is not None)
+    for moments in sets:
+        if moments is not None:
+            moments.settle()
+    empty = Moments.of(*some.mean.shape, second=second)
+    fit, other = (empty if moments is None else moments for moments in sets)
+    return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
+
+
+def _patches(x: Array, node: ir.Node, model: ir.Model) -> Array:
+    if node.op_type != "Conv":
+        return patches.multiplied(x)
+    weight = facts.shape(node.inputs[1])
+    assert weight is not None
+    opset = model.opset_imports.get("", 0)
+    rank = len(weight) - 2
+
+    def whole(name: str, otherwise: int) -> tuple[int, ...]:
+        found = facts.attribute(node, name, opset)
+        return tuple(found) if found else (otherwise,) * rank
+
+    window = patches.Window(
+        kernel=tuple(int(size) for size in weight[2:]),  # type: ignore[arg-type]
+        strides=whole("strides", 1),
+        dilations=whole("dilations", 1),
+        pads=(*whole("pads", 0), *((0,) * rank))[: 2 * rank],
+        groups=int(facts.attribute(node, "group", opset) or 1),
+    )
+    auto = str(facts.attribute(node, "auto_pad", opset) or "NOTSET")
+    if auto != "NOTSET":
+        pads = patches.padding(auto, x.shape[2:], window)
+        window = patches.Window(
+            kernel=window.kernel,
+            strides=window.strides,
+            dilations=window.dilations,
+            pads=pads,
+            groups=window.groups,
+        )
+    return patches.convolved(x, window)
