@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +107,27 @@ class Session:
         if self.again:
             cells.pop(candidate.name, None)
         cell = cells.setdefault(candidate.name, {"made": {}, "scores": {}, "speed": {}})
-        splits = data_store.splits(task.name)[: 1 if self.quick else None]
+        splits = data_store.splits(task.name)
         if "quantize" in steps:
-            for split in splits:
-                for isa in ISAS if candidate.by_isa else ISAS[:1]:
+            for split, isa in self._wanted(splits, candidate):
+                if isa == ISAS[0] or candidate.by_isa:
                     self._quantize(task, candidate, split, isa, cell["made"])
         if "judge" in steps and task.data:
-            for isa in ISAS:
-                for split in splits:
-                    self._judge(task, candidate, split, isa, cell)
+            for split, isa in self._wanted(splits, candidate):
+                self._judge(task, candidate, split, isa, cell)
         if "speed" in steps and not candidate.exact:
             for isa in ISAS:
                 if isa not in cell["speed"] and self._is_made(candidate, splits[0], isa, cell):
                     output = plan.output_of(task, splits[0], candidate, isa)
                     cell["speed"][isa] = self._speed(task, output, isa)
                     self.save(f"{task.name:20} {candidate.name:36} {isa:6} {_ratio(cell, isa)}")
+
+    def _wanted(self, splits: Sequence[str], candidate: Candidate) -> Iterator[tuple[str, Level]]:
+        """Yield the splits of a candidate with instruction sets: native only for the first."""
+        for number, split in enumerate(splits):
+            if number and (self.quick or not candidate.everywhere):
+                return
+            yield from ((split, isa) for isa in (ISAS if number == 0 else ISAS[:1]))
 
     def _quantize(
         self, task: Task, candidate: Candidate, split: str, isa: Level, made: Results

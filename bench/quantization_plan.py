@@ -83,7 +83,8 @@ class Candidate:
     """A recipe of a peer, or onnxopt with options; `maker` is whose environment it runs in.
 
     `by_isa` says that it makes another model for each instruction set. `exact` asks of
-    onnxruntime's session that kernels never saturate.
+    onnxruntime's session that kernels never saturate. What is tried `everywhere` is made and judged
+    on all splits of the data, the others on the first.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Candidate:
     options: tuple[str, ...] = ()
     by_isa: bool = False
     exact: bool = False
+    everywhere: bool = False
 
     @property
     def recipe(self) -> str:
@@ -109,7 +111,7 @@ class Candidate:
 
 
 def _own(name: str, *options: str) -> Candidate:
-    return Candidate(name=name, maker=OWN, options=options, by_isa=True)
+    return Candidate(name=name, maker=OWN, options=options, by_isa=True, everywhere=not options)
 
 
 _ORT = (
@@ -128,6 +130,7 @@ _ORT = (
     "ort dynamic",
     "ort dynamic channels reduce_range",
 )
+_USUAL = ("ort S8S8", "ort U8S8 channels", "ort U8S8 channels reduce_range")
 _ONNXSIM = (
     "onnxsim static",
     "onnxsim static entropy",
@@ -144,7 +147,7 @@ CANDIDATES = {
     for candidate in (
         _own("onnxopt"),
         _own("onnxopt fastest", "--fastest"),
-        *(Candidate(name=name, maker="ort") for name in _ORT),
+        *(Candidate(name=name, maker="ort", everywhere=name in _USUAL) for name in _ORT),
         Candidate(name="ort U8S8 channels exact", maker="ort", exact=True),
         *(Candidate(name=name, maker="onnxsim") for name in _ONNXSIM),
     )

@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     from onnxopt.given import ModelLike
     from onnxopt.pipeline import Progress
 
-_GROWTH = 4
-"""Times its size by which folding may enlarge a model: weights that are stored in int8 and cast
-to float on each run become int8 again."""
-
 _JUDGED = 128
 """Held-out samples that every attempt is judged by, at most."""
 
@@ -54,8 +50,6 @@ _MEASURED, _PRECISION = 20.0, 0.02
 """Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
 
 _RANDOM_SAMPLES = 32
-_OPSET = 13
-"""The first operator set whose DequantizeLinear has a scale for each channel."""
 
 
 def quantize(

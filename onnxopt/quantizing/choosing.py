@@ -74,7 +74,7 @@ class Chooser:
         posed = self.problem(regions, costs, noise.noise)
         tools: Tools[Made] = Tools(
             build=lambda choice: self.part(whole, regions.units(choice.int8)),
-            predicted=lambda choice: 1.0 if costs is None else costs.ratio(choice.gain),
+            predicted=None if costs is None else lambda choice: costs.ratio(choice.gain),
             sqnr=lambda made: self.judge.judge(self.maker.save(made)).sqnr_db,
             measure=self.measure,
             score=self.score,

@@ -68,12 +68,13 @@ class Wishes:
 class Tools(Generic[Model]):
     """What is done with a choice; `measure` and `score` are None where they are not wanted.
 
-    `predicted` is the ratio of float time to a choice's, `sqnr` in dB on held-out samples.
+    `predicted` is the ratio of float time to a choice's; None where no times are known: then what
+    gains most counts as the fastest. `sqnr` is in dB on held-out samples.
     """
 
     build: Callable[[Choice], Model]
-    predicted: Callable[[Choice], float]
     sqnr: Callable[[Model], float]
+    predicted: Callable[[Choice], float] | None = None
     measure: Callable[[Model], Difference] | None = None
     score: Callable[[Model], float] | None = None
     progress: Progress | None = None
@@ -97,8 +98,9 @@ class _Entry(Generic[Model]):
     failed: str = ""
 
     @property
-    def ratio(self) -> float:
-        return self.point.ratio or 0.0
+    def speed(self) -> float:
+        """The ratio of float time to this one's, else what grows with it."""
+        return self.choice.gain if self.point.ratio is None else self.point.ratio
 
 
 def decide(
@@ -133,11 +135,11 @@ class _Picking(Generic[Model]):
                 self.tools.progress("front", (number + 1) / len(choices))
         self.look_closer(finer)
         winner = self.first_that_holds()
-        if winner is not None and not self.wishes.fastest:
+        if winner is not None and not self.wishes.fastest and self.tools.predicted is not None:
             winner = self.more_accurate(winner)
         if winner is not None:
             winner.point = replace(winner.point, chosen=True)
-        ordered = sorted(self.entries, key=lambda entry: (-entry.point.sqnr_db, entry.ratio))
+        ordered = sorted(self.entries, key=lambda entry: (-entry.point.sqnr_db, entry.speed))
         return Decision(
             points=tuple(entry.point for entry in ordered),
             choice=None if winner is None else winner.choice,
@@ -158,7 +160,7 @@ class _Picking(Generic[Model]):
             name=self.name(choice),
             int8_regions=len(choice.int8),
             sqnr_db=found,
-            predicted=self.tools.predicted(choice),
+            predicted=None if self.tools.predicted is None else self.tools.predicted(choice),
             trade=choice.trade,
         )
         return _Entry(choice=choice, model=model, point=point, failed=failed)
@@ -187,7 +189,7 @@ class _Picking(Generic[Model]):
     def by_speed(self) -> Iterator[_Entry[Model]]:
         """Yield what is right so far, from the fastest by prediction on."""
         left = [entry for entry in self.entries if not entry.failed]
-        yield from sorted(left, key=lambda entry: (-entry.ratio, -entry.point.sqnr_db))
+        yield from sorted(left, key=lambda entry: (-entry.speed, -entry.point.sqnr_db))
 
     def first_that_holds(self) -> _Entry[Model] | None:
         for entry in self.by_speed():
@@ -207,7 +209,7 @@ class _Picking(Generic[Model]):
             and (entry.point.predicted or 0.0) >= (1 - NEARLY_AS_FAST) * predicted
         ]
         for entry in sorted(near, key=lambda entry: -entry.point.sqnr_db)[:1]:
-            if self.holds(entry) and entry.ratio >= (1 - NEARLY_AS_FAST) * fast.ratio:
+            if self.holds(entry) and entry.speed >= (1 - NEARLY_AS_FAST) * fast.speed:
                 return entry
         return fast
 
@@ -239,7 +241,7 @@ class _Picking(Generic[Model]):
             return "no part of the model would gain by int8"
         timed = [entry for entry in self.entries if entry.point.difference is not None]
         if timed:
-            best = max(timed, key=lambda entry: entry.ratio)
+            best = max(timed, key=lambda entry: entry.speed)
             wanted = "faster" if self.wishes.max_slowdown is None else "fast enough"
             return f"none that is right is {wanted}: {best.point.name}, {best.failed}"
         scored = [entry for entry in self.entries if entry.point.metric is not None]

@@ -18,7 +18,10 @@ def difference(ratio):
 def choices(sizes=tuple(DB)):
     return [
         Choice(
-            int8=frozenset(f"r{n}" for n in range(size)), gain=1.0, noise=0.1, trade=float(8 - size)
+            int8=frozenset(f"r{n}" for n in range(size)),
+            gain=size,
+            noise=0.1,
+            trade=float(8 - size),
         )
         for size in sizes
     ]
@@ -112,6 +115,13 @@ def test_without_measuring_prediction_decides():
     shop = Workshop()
     assert shop.decide(measure=False).model == 5
     assert shop.measured == []
+
+
+def test_without_times_as_much_as_is_right_becomes_int8():
+    tools = Tools(build=lambda choice: len(choice.int8), sqnr=DB.__getitem__)
+    found = decide(choices(), 8, Wishes(), tools)
+    assert found.model == 6
+    assert [point.ratio for point in found.points] == [None] * 5
 
 
 def test_where_right_begins_the_front_is_looked_at_more_closely():
