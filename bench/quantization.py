@@ -64,7 +64,7 @@ def main(
     for task in chosen:
         for candidate in plan.candidates_of(task, names):
             session.compare(task, candidate, wanted)
-        if "speed" in wanted and not names:
+        if "speed" in wanted and (not names or OWN in names):
             session.measure_twin(task)
     if "costs" in wanted:
         costs.measure(results.setdefault("costs", {}), session.save, again=again)

@@ -147,7 +147,8 @@ class Task:
         if not placement.units:
             return self.finished(report, telling.nothing_to_do(placement))
         maker = self.maker(candidate.model, before.sha256 or "")
-        judge = Judge(self.source, maker.samples.held(_JUDGED))
+        held = maker.samples.held(_JUDGED)
+        judge = Judge(self.source, held, exact=self.config.repairs("saturation"))
         fixed = repaired(candidate.model, placement, self.place, maker, judge)
         if self.config.save_statistics is not None:
             maker.statistics[maker.identity].save(Path(self.config.save_statistics))
@@ -179,8 +180,8 @@ class Task:
         """Return what chooses among regions, as the options ask."""
         feeds = judge.feeds[:1]
 
-        def measured(made: Made) -> Difference:
-            return self.ab(maker.save(made), feeds)
+        def measured(path: Path) -> Difference:
+            return self.ab(path, feeds)
 
         def scored(made: Made) -> float:
             assert scores is not None

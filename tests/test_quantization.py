@@ -48,13 +48,18 @@ def cnn(tmp_path):
 def speed(monkeypatch):
     """Let every int8 model be so much faster than the float one, instead of measuring it."""
 
-    def set_(ratio):
-        verdict = "faster" if ratio > 1 else "slower"
-        found = Difference(
-            baseline="a", candidate="b", provider="cpu", ratio=ratio,
-            low=ratio * 0.99, high=ratio * 1.01, verdict=verdict, sessions=2, processes=2,
+    def difference(ratio):
+        return Difference(
+            baseline="a", candidate="b", provider="cpu", ratio=ratio, low=ratio * 0.99,
+            high=ratio * 1.01, verdict="faster" if ratio > 1 else "slower", sessions=2, processes=2,
         )  # fmt: skip
-        monkeypatch.setattr(quantization.Task, "ab", lambda *_: found)
+
+    def set_(ratio, optimized=1.05):
+        monkeypatch.setattr(
+            quantization.Task,
+            "ab",
+            lambda self, path, _: difference(optimized if path.name == "float.onnx" else ratio),
+        )
 
     return set_
 
@@ -127,6 +132,10 @@ def test_int8_that_is_faster_says_how_much(cnn, tmp_path, speed):
     report = onnxopt.quantize(cnn, feeds(), tmp_path / "out.onnx")
     assert report
     assert report.difference.ratio == 1.5
+    speed(1.5, optimized=1.6)
+    report = onnxopt.quantize(cnn, feeds())
+    assert not report
+    assert "optimization alone makes 1.60× faster" in report.reason
 
 
 def test_a_quantized_model_passes_untouched(cnn, tmp_path):

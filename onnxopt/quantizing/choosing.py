@@ -50,8 +50,8 @@ class Chosen:
 class Chooser:
     """Chooses among the regions of one repaired model.
 
-    `measure` and `score` are asked about int8 models; None where speed is not measured, or there
-    is no metric.
+    `measure` and `score` are asked about models; None where speed is not measured, or there is no
+    metric.
     """
 
     model: ir.Model
@@ -61,7 +61,7 @@ class Chooser:
     judge: Judge
     source: Path
     wishes: Wishes
-    measure: Callable[[Made], Difference] | None = None
+    measure: Callable[[Path], Difference] | None = None
     score: Callable[[Made], float] | None = None
     threads: int | None = None
 
@@ -72,15 +72,25 @@ class Chooser:
         noise = self.sensitivity(whole, regions)
         costs = None if self.measure is None else self.costs(whole)
         posed = self.problem(regions, costs, noise.noise)
+        choices, measure = front(posed), self.measure
+        optimized = self.optimized() if choices and costs is not None else None
+        gained = 1.0 if optimized is None else optimized.ratio or 1.0
         tools: Tools[Made] = Tools(
             build=lambda choice: self.part(whole, regions.units(choice.int8)),
-            predicted=None if costs is None else lambda choice: costs.ratio(choice.gain),
+            predicted=None if costs is None else lambda choice: gained * costs.ratio(choice.gain),
             sqnr=lambda made: self.judge.judge(self.maker.save(made)).sqnr_db,
-            measure=self.measure,
+            measure=None if measure is None else lambda made: measure(self.maker.save(made)),
             score=self.score,
             progress=self.maker.progress,
         )
-        found = decide(front(posed), len(regions.regions), self.wishes, tools, finer=corners(posed))
+        found = decide(
+            choices,
+            len(regions.regions),
+            self.wishes,
+            tools,
+            finer=corners(posed),
+            optimized=optimized,
+        )
         difference = next((point.difference for point in found.points if point.chosen), None)
         made, choice = found.model, found.choice
         if made is not None and choice is not None:
@@ -95,6 +105,24 @@ class Chooser:
             costs=costs,
             int8=frozenset() if choice is None else choice.int8,
         )
+
+    def optimized(self) -> FrontPoint:
+        """Measure the float model as it was rewritten: what is gained without int8."""
+        assert self.measure is not None
+        return FrontPoint(
+            name="float, optimized",
+            int8_regions=0,
+            sqnr_db=self.judge.judge(self.float_path).sqnr_db,
+            difference=self.measure(self.float_path),
+        )
+
+    @property
+    def float_path(self) -> Path:
+        """The file of the rewritten float model."""
+        path = self.maker.folder / "float.onnx"
+        if not path.exists():
+            io.save(self.model, path)
+        return path
 
     def sizes(self) -> dict[str, int]:
         """Return the elements of the placement's tensors whose shapes the model does not tell."""
@@ -125,7 +153,7 @@ class Chooser:
 
     def sensitivity(self, whole: Made, regions: Regions) -> Sensitivity:
         """Return the noise of each region alone."""
-        few = Judge(self.source, self.judge.feeds[:_ASKED])
+        few = Judge(self.source, self.judge.feeds[:_ASKED], exact=self.judge.exact)
 
         def noise(chosen: frozenset[str]) -> float:
             made = self.part(whole, regions.units(chosen))
@@ -136,10 +164,8 @@ class Chooser:
 
     def costs(self, whole: Made) -> Costs:
         """Return the measured times of all units."""
-        path = self.maker.folder / "float.onnx"
-        io.save(self.model, path)
         return measure_costs(
-            path,
+            self.float_path,
             self.maker.save(whole),
             self.placement,
             self.judge.feeds[0],

@@ -49,10 +49,16 @@ def decibel(noise: float) -> float:
 
 
 class Judge:
-    """Keeps what the float model makes of some feeds, and judges others by it."""
+    """Keeps what the float model makes of some feeds, and judges others by it.
 
-    def __init__(self, model: Path | str | bytes, feeds: Iterable[Feed]) -> None:
+    With `exact` no kernel saturates on this processor.
+    """
+
+    def __init__(
+        self, model: Path | str | bytes, feeds: Iterable[Feed], *, exact: bool = True
+    ) -> None:
         session = open_session(model)
+        self.exact = exact
         self.feeds = [dict(feed) for feed in feeds]
         self.names = tuple(output.name for output in session.get_outputs())
         self.wanted = [run(session, feed) for feed in self.feeds]
@@ -76,9 +82,9 @@ class Judge:
             for outputs in self.wanted
         )
 
-    def judge(self, model: Path | str | bytes, *, exact: bool = True) -> Quality:
-        """Run a model on the same feeds; with `exact` no kernel saturates on this processor."""
-        session = open_session(model, config=EXACT if exact else None)
+    def judge(self, model: Path | str | bytes) -> Quality:
+        """Run a model on the same feeds."""
+        session = open_session(model, config=EXACT if self.exact else None)
         return self.compare(run(session, feed, self.names) for feed in self.feeds)
 
     def compare(self, found: Iterable[Sequence[Any]]) -> Quality:

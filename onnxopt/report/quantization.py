@@ -140,7 +140,8 @@ class FrontPoint:
 
     `trade` is the price of error in the cut that found it. `predicted` is the ratio of float time
     to its time by the measured costs of regions (above 1: faster than float); `difference` is the
-    measured one, where the model was built. `sqnr_db` is on held-out samples, over all outputs.
+    measured one, where the model was built. `sqnr_db` is on held-out samples, over all outputs. A
+    point without int8 regions is the float model as it was optimized: what int8 has to beat.
     """
 
     name: str

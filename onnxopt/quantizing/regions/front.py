@@ -4,7 +4,10 @@ What is asked for decides what counts as right: `min_sqnr`, a drop of the user's
 or else `ENOUGH_DB`, an error of a hundredth of the output's energy. Of what is right, the fastest
 is taken; of choices that are nearly as fast as that, the most accurate, unless only speed is asked
 for. It has to be faster than float, or no slower than is allowed, as measured: prediction only says
-what to measure first. Building and seeing is cheap, a metric and a measurement are not.
+what to measure first, and that everything in int8 is slower is not believed of it. Speed is told
+against the model as it was given; the float model as it was rewritten for int8 is measured, too,
+because what that gains is no merit of int8. Building and seeing is cheap, a metric and a
+measurement are not.
 """
 
 from __future__ import annotations
@@ -110,21 +113,26 @@ def decide(
     tools: Tools[Model],
     *,
     finer: Sequence[Choice] = (),
+    optimized: FrontPoint | None = None,
 ) -> Decision[Model]:
     """Build every choice, and pick one as `wishes` ask; `regions` is how many there are.
 
     `finer` are more choices, from the fastest to the most accurate: a few of them are built where
-    what is right begins. Models of choices that are not right are let go at once. What a tool
-    raises comes through.
+    what is right begins. `optimized` is the float model as it was rewritten: a choice has to be
+    faster than that. Models of choices that are not right are let go at once. What a tool raises
+    comes through.
     """
-    return _Picking(regions, wishes, tools).run(choices, finer)
+    return _Picking(regions, wishes, tools, optimized).run(choices, finer)
 
 
 class _Picking(Generic[Model]):
-    def __init__(self, regions: int, wishes: Wishes, tools: Tools[Model]) -> None:
+    def __init__(
+        self, regions: int, wishes: Wishes, tools: Tools[Model], optimized: FrontPoint | None
+    ) -> None:
         self.regions = regions
         self.wishes = wishes
         self.tools = tools
+        self.optimized = optimized
         self.entries: list[_Entry[Model]] = []
         self.measured = 0
 
@@ -134,14 +142,15 @@ class _Picking(Generic[Model]):
             if self.tools.progress is not None:
                 self.tools.progress("front", (number + 1) / len(choices))
         self.look_closer(finer)
-        winner = self.first_that_holds()
+        winner = self.not_all(self.first_that_holds())
         if winner is not None and not self.wishes.fastest and self.tools.predicted is not None:
             winner = self.more_accurate(winner)
         if winner is not None:
             winner.point = replace(winner.point, chosen=True)
         ordered = sorted(self.entries, key=lambda entry: (-entry.point.sqnr_db, entry.speed))
+        first = () if self.optimized is None else (self.optimized,)
         return Decision(
-            points=tuple(entry.point for entry in ordered),
+            points=(*first, *(entry.point for entry in ordered)),
             choice=None if winner is None else winner.choice,
             model=None if winner is None else winner.model,
             reason="" if winner is not None else self.refusal(),
@@ -199,6 +208,19 @@ class _Picking(Generic[Model]):
                 return entry
         return None
 
+    def not_all(self, fast: _Entry[Model] | None) -> _Entry[Model] | None:
+        """Return everything in int8 instead, where that is right and proves faster."""
+        for entry in self.by_speed():
+            untried = entry is not fast and entry.point.difference is None
+            if (
+                untried
+                and len(entry.choice.int8) == self.regions
+                and self.tools.measure is not None
+            ):
+                better = self.holds(entry) and (fast is None or entry.speed > fast.speed)
+                return entry if better else fast
+        return fast
+
     def more_accurate(self, fast: _Entry[Model]) -> _Entry[Model]:
         """Return the most accurate choice that is nearly as fast, by prediction and as measured."""
         predicted = fast.point.predicted or 0.0
@@ -229,11 +251,21 @@ class _Picking(Generic[Model]):
         self.measured += 1
         difference = self.tools.measure(entry.model)
         entry.point = replace(entry.point, difference=difference)
-        if not self.wishes.is_fast(difference):
+        if not self.is_fast(difference):
             entry.failed = difference.times()
             entry.model = None
             return False
         return True
+
+    def is_fast(self, difference: Difference) -> bool:
+        """Tell whether int8 is fast enough, and for its own part."""
+        if self.wishes.max_slowdown is None and not self.beats_float(difference):
+            return False
+        return self.wishes.is_fast(difference)
+
+    def beats_float(self, difference: Difference) -> bool:
+        """Tell whether a model is faster than the float one that was rewritten."""
+        return self.optimized is None or difference.ratio > (self.optimized.ratio or 0.0)
 
     def refusal(self) -> str:
         """Say why there is no choice."""
@@ -242,8 +274,14 @@ class _Picking(Generic[Model]):
         timed = [entry for entry in self.entries if entry.point.difference is not None]
         if timed:
             best = max(timed, key=lambda entry: entry.speed)
+            told = f"{best.point.name}, {best.failed}"
+            found = best.point.difference
+            alone = None if self.optimized is None else self.optimized.difference
+            if alone is not None and found is not None and self.wishes.is_fast(found):
+                gained = f"optimization alone makes {alone.times()}"
+                return f"int8 gains nothing over float, which {gained}: {told}"
             wanted = "faster" if self.wishes.max_slowdown is None else "fast enough"
-            return f"none that is right is {wanted}: {best.point.name}, {best.failed}"
+            return f"none that is right is {wanted}: {told}"
         scored = [entry for entry in self.entries if entry.point.metric is not None]
         if scored:
             best = max(scored, key=lambda entry: entry.point.metric or 0.0)

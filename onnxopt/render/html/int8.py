@@ -110,7 +110,8 @@ def _front_rows(report: QuantizeReport) -> list[dict[str, Any]]:
 
 
 def _front(report: QuantizeReport) -> Iterator[Plot]:
-    drawn = [(p, _choice(p)) for p in report.front if p.ratio and math.isfinite(p.sqnr_db)]
+    shown = (p for p in report.front if p.int8_regions and p.ratio and math.isfinite(p.sqnr_db))
+    drawn = [(p, _choice(p)) for p in shown]
     if not drawn:
         return
     floor = next((gate.limit for gate in report.gates if gate.name == "min_sqnr"), None)

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 from onnxopt.quantizing.regions.cut import Choice
 from onnxopt.quantizing.regions.front import MOST_MEASURED, Tools, Wishes, decide
-from onnxopt.report import Difference
+from onnxopt.report import Difference, FrontPoint
 
 DB = {8: 12.0, 7: 19.0, 6: 21.0, 5: 26.0, 2: 40.0}
 RATIO = {8: 1.6, 7: 1.55, 6: 1.5, 5: 1.48, 2: 1.1}
@@ -104,6 +106,32 @@ def test_what_is_not_faster_is_refused_with_the_measurement():
     assert found.reason.startswith("none that is right is faster: ")
     assert "1.11× slower" in found.reason
     assert len(shop.measured) <= MOST_MEASURED
+
+
+def optimized(ratio):
+    return FrontPoint(
+        name="float, optimized", int8_regions=0, sqnr_db=120.0, difference=difference(ratio)
+    )
+
+
+def test_int8_that_gains_less_than_optimization_alone_is_refused():
+    shop = Workshop()
+    found = decide(choices(), 8, Wishes(), shop.tools(), optimized=optimized(1.55))
+    assert found.choice is None
+    assert found.reason.startswith("int8 gains nothing over float, which optimization alone")
+    assert found.points[0].name == "float, optimized"
+    found = decide(choices(), 8, Wishes(), shop.tools(), optimized=optimized(1.45))
+    assert found.model == 5
+    smaller = Wishes(max_slowdown=0.0)
+    assert decide(choices(), 8, smaller, shop.tools(), optimized=optimized(1.55)).model == 5
+
+
+def test_everything_in_int8_is_measured_whatever_is_predicted():
+    shop = Workshop(real={8: 2.0})
+    tools = replace(shop.tools(), predicted=lambda choice: 9.0 - len(choice.int8))
+    found = decide(choices(), 8, Wishes(min_sqnr=5), tools)
+    assert found.model == 8
+    assert 8 in shop.measured
 
 
 def test_a_slowdown_that_is_allowed_is_no_reason_to_refuse():
