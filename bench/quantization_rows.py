@@ -107,6 +107,45 @@ def compared(results: Row, task: str, isa: str) -> Table:
     return (["", *(column.title for column in columns), "speed"], full) if full else NOT_MEASURED
 
 
+_SMALLER = ("cer",)
+"""Scores of which less is better."""
+
+
+def summary(results: Row, isa: str) -> Table:
+    """One row a task: onnxopt beside the peer that scores best of those faster than fp32."""
+    rows = []
+    for task, columns in COLUMNS.items():
+        cells = results.get("tasks", {}).get(task, {})
+        column = columns[0] if columns else None
+        if column is None or OWN not in cells or column.value(cells[OWN], isa) is None:
+            continue
+        sign = -1 if column.score in _SMALLER else 1
+        peers = [
+            (sign * value, name)
+            for name, cell in cells.items()
+            if not name.startswith((OWN, AA)) and _is_faster(cell, isa)
+            if (value := column.value(cell, isa)) is not None
+        ]
+        best = max(peers)[1] if peers else None
+        peer = [best, column.show(cells[best], isa), speed(cells[best], isa)] if best else []
+        floats = _floats(columns, cells, isa)
+        rows.append(
+            [
+                f"{task}: {column.title}",
+                floats[1] if floats else _DASH,
+                column.show(cells[OWN], isa),
+                speed(cells[OWN], isa),
+                *(peer or ["none", _DASH, _DASH]),
+            ]
+        )
+    header = ["model: measure", "fp32", "onnxopt", "speed", "best peer", "", "speed"]
+    return (header, rows) if rows else NOT_MEASURED
+
+
+def _is_faster(cell: Row, isa: str) -> bool:
+    return bool((cell["speed"].get(isa) or {}).get("verdict") == "faster")
+
+
 def _floats(columns: tuple[Column, ...], cells: Row, isa: str) -> list[str]:
     """Return the row of fp32, where scores say what fp32 gets."""
     for cell in cells.values():

@@ -298,6 +298,11 @@ def quantize_goals() -> str:
     return markdown(*quantization_goals.goals(read("quantization")))
 
 
+def quantize_summary() -> str:
+    """One row a task: onnxopt beside its best peer, under AVX2."""
+    return markdown(*quantization_rows.summary(read("quantization"), "avx2"))
+
+
 def quantize_front() -> str:
     """What onnxopt could choose between."""
     return markdown(*quantization_rows.front(read("quantization"), "efficientnet_lite0"))
@@ -358,6 +363,7 @@ TABLES: dict[str, Callable[[], str]] = {
         trust_overhead,
         trust_memory,
         quantize_goals,
+        quantize_summary,
         quantize_front,
         quantize_made,
         quantize_costs,

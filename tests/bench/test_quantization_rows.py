@@ -56,6 +56,17 @@ def test_what_failed_has_a_row_that_fits():
     assert row((header, found), "broken")[1] == "failed: no / kernel"
 
 
+def test_the_best_peer_is_the_best_of_those_that_are_faster():
+    slow = cell(0.9, speed=SPEED | {"verdict": "no difference"})
+    cells = RESULTS["tasks"]["efficientnet_lite0"] | {"ort exact": slow}
+    header, found = rows.summary({"tasks": {"efficientnet_lite0": cells}}, "avx2")
+    assert len(header) == len(found[0])
+    assert found[0][2:6] == ["0.950", "**1.50 (1.40–1.60)**", "ort S8S8", "0.500"]
+    alone = {"tasks": {"efficientnet_lite0": {"onnxopt": cell(0.95)}}}
+    assert rows.summary(alone, "avx2")[1][0][4:] == ["none", "–", "–"]
+    assert rows.summary({}, "avx2") == rows.NOT_MEASURED
+
+
 def test_nothing_measured_is_a_table_too():
     for task in rows.COLUMNS:
         assert rows.compared({}, task, "native") == rows.NOT_MEASURED
