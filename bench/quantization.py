@@ -37,6 +37,7 @@ _QUICK_TASKS, _QUICK_SAMPLES = ("efficientnet_lite0",), 20
 @click.option("--task", "tasks", multiple=True, type=click.Choice(list(TASKS)), help="One of them.")
 @click.option("--candidate", "names", multiple=True, type=click.Choice(list(CANDIDATES)))
 @click.option("--do", "steps", multiple=True, type=click.Choice(STEPS), help="A step, or several.")
+@click.option("--isa", "isas", multiple=True, type=click.Choice(ISAS), help="One of them.")
 @click.option("--again", is_flag=True, help="Forget what was recorded of what is chosen.")
 @click.option("--seconds", default=20.0, show_default=True, help="For each speed measured.")
 @click.option("--quick", is_flag=True, help="A few minutes, to see that it works: own record.")
@@ -44,6 +45,7 @@ def main(
     tasks: tuple[str, ...],
     names: tuple[str, ...],
     steps: tuple[str, ...],
+    isas: tuple[Level, ...],
     *,
     only_prepare: bool,
     again: bool,
@@ -56,7 +58,9 @@ def main(
     results, names = read(path), names or (plan.QUICK if quick else ())
     for maker, tool in plan.MAKERS.items():
         results["tools"][maker] = {"packages": prepare(tool)}
-    session = Session(results, path, seconds=2.0 if quick else seconds, quick=quick, again=again)
+    session = Session(
+        results, path, isas or ISAS, seconds=2.0 if quick else seconds, quick=quick, again=again
+    )
     chosen = [task for task in chosen if session.ready(task)]
     if only_prepare:
         return
@@ -76,10 +80,17 @@ class Session:
     """The results while they grow, and how each of them is got."""
 
     def __init__(
-        self, results: Results, path: Path, *, seconds: float, quick: bool, again: bool
+        self,
+        results: Results,
+        path: Path,
+        isas: tuple[Level, ...],
+        *,
+        seconds: float,
+        quick: bool,
+        again: bool,
     ) -> None:
         """Remember where results go; `quick` takes a split and a few samples of each part."""
-        self.results, self.path, self.seconds = results, path, seconds
+        self.results, self.path, self.isas, self.seconds = results, path, isas, seconds
         self.quick, self.again = quick, again
 
     def save(self, line: str) -> None:
@@ -110,13 +121,13 @@ class Session:
         splits = data_store.splits(task.name)
         if "quantize" in steps:
             for split, isa in self._wanted(splits, candidate):
-                if isa == ISAS[0] or candidate.by_isa:
+                if isa == self.isas[0] or candidate.by_isa:
                     self._quantize(task, candidate, split, isa, cell["made"])
         if "judge" in steps and task.data:
             for split, isa in self._wanted(splits, candidate):
                 self._judge(task, candidate, split, isa, cell)
         if "speed" in steps and not candidate.exact:
-            for isa in ISAS:
+            for isa in self.isas:
                 if isa not in cell["speed"] and self._is_made(candidate, splits[0], isa, cell):
                     output = plan.output_of(task, splits[0], candidate, isa)
                     cell["speed"][isa] = self._speed(task, output, isa)
@@ -127,7 +138,7 @@ class Session:
         for number, split in enumerate(splits):
             if number and (self.quick or not candidate.everywhere):
                 return
-            yield from ((split, isa) for isa in (ISAS if number == 0 else ISAS[:1]))
+            yield from ((split, isa) for isa in self.isas if number == 0 or isa == ISAS[0])
 
     def _quantize(
         self, task: Task, candidate: Candidate, split: str, isa: Level, made: Results
@@ -182,7 +193,7 @@ class Session:
         """Measure the model against a copy of itself: what a difference of nothing looks like."""
         cells = self.results["tasks"].setdefault(task.name, {})
         cell = cells.setdefault(AA, {"made": {}, "scores": {}, "speed": {}})
-        for isa in ISAS:
+        for isa in self.isas:
             if isa not in cell["speed"] or self.again:
                 twin = plan.WORK / "models" / task.name / "twin.onnx"
                 twin.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +205,7 @@ class Session:
         """Quantize every model of the manifest with defaults: it is faster, or there is none."""
         rows = self.results.setdefault("trained", {})
         for task in plan.trained():
-            for isa in ISAS:
+            for isa in self.isas:
                 key = f"{task.name} {isa}"
                 if key not in rows or self.again:
                     rows[key] = self._trained(task, isa)

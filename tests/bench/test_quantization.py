@@ -74,7 +74,7 @@ def test_what_was_recorded_is_not_done_again(tmp_path, monkeypatch):
     path = tmp_path / "results.json"
     for _ in range(2):
         results = quantization.read(path)
-        session = quantization.Session(results, path, seconds=1, quick=True, again=False)
+        session = quantization.Session(results, path, plan.ISAS, seconds=1, quick=True, again=False)
         session.compare(
             plan.TASKS["resnet50"], plan.CANDIDATES["ort S8S8"], ("quantize", "judge", "speed")
         )
