@@ -17,6 +17,9 @@ from onnxopt.errors import ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
+from onnxopt.judging.metric import Scores
+from onnxopt.judging.quality import Judge
+from onnxopt.judging.samples import FEW, Samples
 from onnxopt.preparing import prepared
 from onnxopt.quantizing import telling
 from onnxopt.quantizing.audit import audit
@@ -24,15 +27,12 @@ from onnxopt.quantizing.calibration.statistics import Statistics
 from onnxopt.quantizing.choosing import Chooser
 from onnxopt.quantizing.detect import is_quantized
 from onnxopt.quantizing.making import Made, Maker
-from onnxopt.quantizing.metric import Scores
 from onnxopt.quantizing.placement.islands import without_islands
 from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.placement.table import placement_for
-from onnxopt.quantizing.quality import Judge
 from onnxopt.quantizing.regions.front import Wishes
 from onnxopt.quantizing.repair.reorder import reordered
 from onnxopt.quantizing.repairing import Repaired, repaired
-from onnxopt.quantizing.samples import FEW, Samples
 from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs

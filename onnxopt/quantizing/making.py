@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.config import QuantizeConfig
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.judging.samples import Feed, Samples
 from onnxopt.quantizing.calibration.choice import activations
 from onnxopt.quantizing.calibration.collect import collect
 from onnxopt.quantizing.calibration.expose import Wanted
@@ -20,10 +22,8 @@ from onnxopt.quantizing.calibration.statistics import Statistics
 from onnxopt.quantizing.insert.qdq import insert
 from onnxopt.quantizing.insert.qoperator import to_qoperator
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.samples import Feed, Samples
 from onnxopt.quantizing.solution import Solution
-from onnxopt.quantizing.spec import Array
-from onnxopt.quantizing.sweep.walk import Layer, walk
+from onnxopt.quantizing.sweeping import Layer, walk
 from onnxopt.quantizing.weights.limits import Limits, Plain
 from onnxopt.quantizing.weights.pairs import limits_for
 from onnxopt.quantizing.weights.solve import Solver

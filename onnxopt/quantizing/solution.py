@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.placement.plan import Edge, Placement
-from onnxopt.quantizing.spec import Array, QParams
+from onnxopt.quantizing.spec import QParams
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

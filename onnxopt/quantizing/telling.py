@@ -9,12 +9,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from onnxopt.config import QuantizeConfig
+from onnxopt.judging.quality import Quality, decibel
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.mse import expected_error
 from onnxopt.quantizing.choosing import Chosen
 from onnxopt.quantizing.making import Made
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.quality import Quality, decibel
 from onnxopt.quantizing.spec import QParams
 from onnxopt.report import (
     Caution,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxopt.errors import DataError, OnnxOptError
-from onnxopt.quantizing.quality import predictor
+from onnxopt.judging.quality import predictor
 from onnxopt.report import Score
 from onnxopt.text import near_matches
 

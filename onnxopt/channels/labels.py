@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 FROZEN = 0
 

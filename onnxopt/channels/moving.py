@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from onnxopt.arrays import Array
+from onnxopt.channels.walk import Step, Walk, whole
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.repair.walk import Step, Walk, whole
-from onnxopt.quantizing.spec import Array
 
 _MOST = 1 << 22
 """Labels are not spread over more elements than this."""
@@ -187,7 +187,7 @@ def _gather(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Step[Walk]] = {
     "Concat": _concat,
     "Flatten": _reshape,
     "Gather": _gather,

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxopt.quantizing.repair.labels import FROZEN, Labels
-from onnxopt.quantizing.repair.moving import reshaped
+from onnxopt.channels.labels import FROZEN, Labels
+from onnxopt.channels.moving import reshaped
 
 
 def test_tied_labels_share_a_scale_and_inverses_go_the_other_way():

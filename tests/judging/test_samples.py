@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnxopt.errors import DataError
-from onnxopt.quantizing.samples import Samples
+from onnxopt.judging.samples import Samples
 
 
 def counted(count):

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.errors import DataError
-from onnxopt.quantizing.spec import Array
 from onnxopt.report import Comparison, OutputQuality
 from onnxopt.runtime.comparing.metrics import Limits, Tally
 from onnxopt.runtime.sessions.session import open_session, run

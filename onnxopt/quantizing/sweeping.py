@@ -6,28 +6,21 @@ computed once in each, not once for each layer. What layers read meanwhile lies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from onnxopt.graph import facts, io
+from onnxopt.arrays import Array
+from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.quantizing.insert.qdq import Insertion
-from onnxopt.quantizing.placement.looking import nodes_of
 from onnxopt.quantizing.placement.plan import Unit
 from onnxopt.quantizing.solution import QuantizedWeight, Solution
-from onnxopt.quantizing.spec import Array, QParams, dequantize
-from onnxopt.quantizing.sweep import patches
-from onnxopt.quantizing.sweep.moments import Moments
-from onnxopt.quantizing.sweep.segments import Cuts, cut, integers
-from onnxopt.quantizing.sweep.shelf import Shelf
-from onnxopt.runtime.sessions.session import open_session, run
-
-Feed = Mapping[str, Any]
-EXACT = {"session.x64quantprecision": "1"}
-"""Kernels that add in 32 bits on every processor: what certified weights come to anyway."""
+from onnxopt.quantizing.spec import QParams, dequantize
+from onnxopt.sweep import patches
+from onnxopt.sweep.line import Feed, Line
+from onnxopt.sweep.moments import Moments
+from onnxopt.sweep.segments import integers
+from onnxopt.sweep.shelf import Shelf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +74,8 @@ def walk(
         if unit.name not in units:
             _settle(_unseen(unit, insertion), solution, insertion, solve)
     with Shelf(room) as shelf:
-        teacher_line = _Line(model, units, shelf, "teacher")
-        student_line = _Line(student, units, shelf, "student")
+        teacher_line = Line(model, units, shelf, "teacher")
+        student_line = Line(student, units, shelf, "student")
         samples = 0
         for feed in feeds:
             teacher_line.take(samples, feed)
@@ -126,79 +119,41 @@ def _unseen(unit: Unit, insertion: Insertion) -> Layer:
     )
 
 
-class _Line:
-    """One of the two models on its way through the segments."""
-
-    def __init__(self, model: ir.Model, stops: Collection[str], shelf: Shelf, who: str) -> None:
-        self.model = model
-        self.shelf = shelf
-        self.who = who
-        self.nodes = {node.name or "": node for node in nodes_of(model)}
-        self.cuts: Cuts = cut(model.graph, stops)
-
-    def take(self, sample: int, feed: Feed) -> None:
-        for name, array in feed.items():
-            self.shelf.put(sample, self.key(name), np.asarray(array))
-
-    def key(self, name: str) -> str:
-        return f"{self.who}:{name}"
-
-    def get(self, sample: int, name: str) -> Array:
-        return self.shelf.get(sample, self.key(name))
-
-    def advance(self, stage: int, samples: int) -> None:
-        """Run one segment on all samples."""
-        segment = self.cuts.segments[stage]
-        if not segment.makes:
-            return
-        graph = ir.convenience.extract(self.model.graph, segment.reads, segment.makes)
-        part = ir.Model(graph, ir_version=self.model.ir_version)
-        part.opset_imports.update(self.model.opset_imports)
-        session = open_session(io.to_proto(part).SerializeToString(), config=EXACT)
-        wanted = {put.name for put in session.get_inputs()}
-        for sample in range(samples):
-            feed = {name: self.get(sample, name) for name in segment.reads if name in wanted}
-            for name, array in zip(segment.makes, run(session, feed, segment.makes), strict=True):
-                self.shelf.put(sample, self.key(name), array)
-
-    def forget(self, stage: int, samples: int) -> None:
-        for name in self.cuts.segments[stage].last_read:
-            for sample in range(samples):
-                self.shelf.drop(sample, self.key(name))
-
-    def source(self, unit: Unit) -> tuple[str, QParams | None]:
-        """Return what a unit reads first: the name, and what its integers mean if it has any."""
-        value = self.nodes[unit.name].inputs[0]
-        assert value is not None
-        held = integers(value)
-        if held is value:
-            return value.name or "", None
-        maker = value.producer()
-        assert maker is not None
-        scale, zero = (facts.constant(maker.inputs[place]) for place in (1, 2))
-        assert scale is not None
-        assert zero is not None
-        return held.name or "", QParams(scale=scale, zero_point=zero)
+def _source(line: Line, unit: Unit) -> tuple[str, QParams | None]:
+    """Return what a unit reads first: the name, and what its integers mean if it has any."""
+    value = line.nodes[unit.name].inputs[0]
+    assert value is not None
+    held = integers(value)
+    if held is value:
+        return value.name or "", None
+    maker = value.producer()
+    assert maker is not None
+    scale, zero = (facts.constant(maker.inputs[place]) for place in (1, 2))
+    assert scale is not None
+    assert zero is not None
+    return held.name or "", QParams(scale=scale, zero_point=zero)
 
 
 def _see(
     unit: Unit,
-    teacher: _Line,
-    student: _Line,
+    teacher: Line,
+    student: Line,
     samples: int,
     held: Callable[[int], bool],
     second: bool,
 ) -> Layer:
     """Take the moments of what a unit reads, in both models."""
     node = student.nodes[unit.name]
-    float_name, _ = teacher.source(unit)
-    name, params = student.source(unit)
+    float_name, _ = _source(teacher, unit)
+    name, params = _source(student, unit)
     sets: list[Moments | None] = [None, None]
     for sample in range(samples):
-        x = _patches(teacher.get(sample, float_name), teacher.nodes[unit.name], student.model)
+        x = patches.read_by(
+            teacher.get(sample, float_name), teacher.nodes[unit.name], student.model
+        )
         got = student.get(sample, name)
         read = got if params is None else dequantize(got, params)
-        q = _patches(read, node, student.model)
+        q = patches.read_by(read, node, student.model)
         part = int(held(sample))
         moments = sets[part]
         if moments is None:
@@ -211,35 +166,3 @@ def _see(
     empty = Moments.of(*some.mean.shape, second=second)
     fit, other = (empty if moments is None else moments for moments in sets)
     return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
-
-
-def _patches(x: Array, node: ir.Node, model: ir.Model) -> Array:
-    if node.op_type != "Conv":
-        return patches.multiplied(x)
-    weight = facts.shape(node.inputs[1])
-    assert weight is not None
-    opset = model.opset_imports.get("", 0)
-    rank = len(weight) - 2
-
-    def whole(name: str, otherwise: int) -> tuple[int, ...]:
-        found = facts.attribute(node, name, opset)
-        return tuple(found) if found else (otherwise,) * rank
-
-    window = patches.Window(
-        kernel=tuple(int(size) for size in weight[2:]),  # type: ignore[arg-type]
-        strides=whole("strides", 1),
-        dilations=whole("dilations", 1),
-        pads=(*whole("pads", 0), *((0,) * rank))[: 2 * rank],
-        groups=int(facts.attribute(node, "group", opset) or 1),
-    )
-    auto = str(facts.attribute(node, "auto_pad", opset) or "NOTSET")
-    if auto != "NOTSET":
-        pads = patches.padding(auto, x.shape[2:], window)
-        window = patches.Window(
-            kernel=window.kernel,
-            strides=window.strides,
-            dilations=window.dilations,
-            pads=pads,
-            groups=window.groups,
-        )
-    return patches.convolved(x, window)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.quantizing.sweep.patches import Window, convolved, enough, multiplied, padding
+from onnxopt.sweep.patches import Window, convolved, enough, multiplied, padding
 from tests.quantizing.repair.nets import net, normal, outputs
 
 

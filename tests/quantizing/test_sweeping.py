@@ -7,11 +7,11 @@ from onnxopt.graph import facts
 from onnxopt.quantizing.insert.qdq import insert
 from onnxopt.quantizing.placement.cpu import place
 from onnxopt.quantizing.solution import Solution
-from onnxopt.quantizing.sweep.moments import Moments
-from onnxopt.quantizing.sweep.segments import cut
-from onnxopt.quantizing.sweep.shelf import Shelf
-from onnxopt.quantizing.sweep.walk import walk
+from onnxopt.quantizing.sweeping import walk
 from onnxopt.quantizing.weights.solve import Solver
+from onnxopt.sweep.moments import Moments
+from onnxopt.sweep.segments import cut
+from onnxopt.sweep.shelf import Shelf
 from tests.quantizing.repair.nets import net, normal
 from tests.quantizing.small import outputs, pictures, prepared, samples, solved, sqnr, tokens
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 _BATCH = 1024
 """Rows that are multiplied at once."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
 
 _FEWEST, _MOST = 64, 2048
 
@@ -30,6 +32,39 @@ class Window:
     dilations: tuple[int, ...]
     pads: tuple[int, ...]
     groups: int = 1
+
+
+def read_by(x: Array, node: ir.Node, model: ir.Model) -> Array:
+    """Return what a Conv or a product multiplies its weight by: [groups, rows, columns]."""
+    if node.op_type != "Conv":
+        return multiplied(x)
+    weight = facts.shape(node.inputs[1])
+    assert weight is not None
+    opset = model.opset_imports.get("", 0)
+    rank = len(weight) - 2
+
+    def whole(name: str, otherwise: int) -> tuple[int, ...]:
+        found = facts.attribute(node, name, opset)
+        return tuple(found) if found else (otherwise,) * rank
+
+    window = Window(
+        kernel=tuple(int(size) for size in weight[2:]),  # type: ignore[arg-type]
+        strides=whole("strides", 1),
+        dilations=whole("dilations", 1),
+        pads=(*whole("pads", 0), *((0,) * rank))[: 2 * rank],
+        groups=int(facts.attribute(node, "group", opset) or 1),
+    )
+    auto = str(facts.attribute(node, "auto_pad", opset) or "NOTSET")
+    if auto != "NOTSET":
+        pads = padding(auto, x.shape[2:], window)
+        window = Window(
+            kernel=window.kernel,
+            strides=window.strides,
+            dilations=window.dilations,
+            pads=pads,
+            groups=window.groups,
+        )
+    return convolved(x, window)
 
 
 def convolved(x: Array, window: Window, most: int | None = None) -> Array:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from onnxopt.graph import io
+from onnxopt.judging.quality import Judge, decibel
 from onnxopt.quantizing.insert.qdq import insert
-from onnxopt.quantizing.quality import Judge, decibel
 from tests.quantizing.small import outputs, pictures, samples, solved, sqnr
 
 

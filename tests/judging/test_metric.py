@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from onnxopt.errors import DataError, OnnxOptError
-from onnxopt.quantizing.metric import load_metric, score
+from onnxopt.judging.metric import load_metric, score
 
 MODULE = """
 import numpy as np

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 
 class Shelf:
