@@ -162,6 +162,81 @@ class QuantizeConfig:
         return name not in self.without
 
 
+STRUCTURES = ("element", "2:4", "channel", "block", "rank")
+"""What is taken out: single weights, two of four, channels, whole sub-networks, rank."""
+IMPORTANCES = ("auto", "l1", "l2", "activation", "wanda", "obs", "batchnorm", "random")
+"""What decides which go first; `auto`: `obs` with samples, `l2` without."""
+SOLVERS = ("exact", "descent", "momentum", "adagrad", "rmsprop", "adam")
+"""How what is left is refitted: in closed form, or by gradient steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """The options of `prune`.
+
+    One of `sparsity` (share of elements, units or blocks that go, in [0, 1)), `threshold` (what is
+    less important goes), `target_latency`, `target_macs` (shares of the model's that may be left)
+    and `mask` (an earlier decision, `masks.npz`) says how much goes. `scope` spreads `sparsity`
+    over each layer alone or over all. `protect` names nodes and tensors that stay as they are.
+    `ridge` is a share of a Gram matrix's mean diagonal; None: chosen on held-out samples. `teach`
+    adds a last pass against the blocks of the model that was given. `multiple` is what widths are
+    cut to; None: what the target's kernels like. `mask_out` keeps the decision beside a model that
+    is left as it is. Samples, metric and gates are as in `QuantizeConfig`.
+    """
+
+    target: Target = TARGETS["portable"]
+    structure: str = "channel"
+    sparsity: float | None = None
+    threshold: float | None = None
+    target_latency: float | None = None
+    target_macs: float | None = None
+    importance: str = "auto"
+    scope: str = "global"
+    protect: tuple[str, ...] = ()
+    refit: bool = True
+    solver: str = "exact"
+    ridge: float | None = None
+    teach: bool = False
+    multiple: int | None = None
+    mask: str | None = None
+    mask_out: str | None = None
+    min_sqnr: float | None = None
+    max_slowdown: float | None = None
+    metric: str | Callable[[Any], float] | None = None
+    max_drop: float | None = None
+    samples: int | None = None
+    max_memory: int = 1_000_000_000
+    random_data: bool = False
+    measure: bool = True
+    threads: int | None = None
+    anyway: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("structure", STRUCTURES),
+            ("importance", IMPORTANCES),
+            ("solver", SOLVERS),
+            ("scope", ("layer", "global")),
+        ):
+            _check_known(name, (getattr(self, name),), known)
+        for name in ("sparsity", "target_latency", "target_macs"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                raise OnnxOptError(f"{name} {share:g} is not in [0, 1)", "0.5 is a half")
+        given = [
+            name
+            for name in ("sparsity", "threshold", "target_latency", "target_macs", "mask")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise OnnxOptError(f"{' and '.join(given)} exclude each other", "give one of them")
+        if self.max_drop is not None and self.metric is None:
+            raise OnnxOptError(
+                "a drop of nothing cannot be limited", "give --metric file.py:function, too"
+            )
+
+
 def _check_known(what: str, names: Iterable[str], known: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:

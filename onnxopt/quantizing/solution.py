@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onnxopt.arrays import Array
-from onnxopt.quantizing.placement.plan import Edge, Placement
+from onnxopt.graph.edges import Edge
+from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.spec import QParams
 
 

@@ -26,9 +26,9 @@ from onnxopt.channels.labels import Labels, Solved
 from onnxopt.channels.walk import walk
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.graph.editor import Editor, is_dead
 from onnxopt.passes import shapes
-from onnxopt.quantizing.placement.plan import Edge
 from onnxopt.quantizing.repair import layers, passing
 from onnxopt.quantizing.repair.walk import Change, Ranges, Scaling
 

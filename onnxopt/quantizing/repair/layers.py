@@ -16,7 +16,7 @@ from onnxopt.channels.labels import FROZEN
 from onnxopt.channels.walk import Step, constants
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.repair.walk import Change, Scaling, editable
 
 

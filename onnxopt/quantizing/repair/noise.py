@@ -20,7 +20,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.repair.chains import Chain, Edit
 from onnxopt.quantizing.repair.walk import Ranges
 

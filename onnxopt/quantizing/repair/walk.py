@@ -12,7 +12,7 @@ from onnxopt.channels.labels import FROZEN
 from onnxopt.channels.walk import Walk
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge
+from onnxopt.graph.edges import Edge
 
 Ranges = Mapping[str, tuple[Array, Array]]
 """Least and largest number that each channel of a tensor took: [channels] each, by tensor."""
