@@ -6,7 +6,7 @@ computed once in each, not once for each layer. What layers read meanwhile lies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from onnxopt.arrays import Array
@@ -20,7 +20,7 @@ from onnxopt.sweep import patches
 from onnxopt.sweep.line import Feed, Line
 from onnxopt.sweep.moments import Moments
 from onnxopt.sweep.segments import integers
-from onnxopt.sweep.shelf import Shelf
+from onnxopt.sweep.together import Held, Stop, moments, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def walk(
     feeds: Iterable[Feed],
     solve: Solve,
     *,
-    held: Callable[[int], bool] = lambda _: False,
+    held: Held = lambda _: False,
     second: bool = True,
     room: int = 1 << 30,
     progress: Callable[[str, float], None] | None = None,
@@ -73,26 +73,16 @@ def walk(
     for unit in weighted:
         if unit.name not in units:
             _settle(_unseen(unit, insertion), solution, insertion, solve)
-    with Shelf(room) as shelf:
-        teacher_line = Line(model, units, shelf, "teacher")
-        student_line = Line(student, units, shelf, "student")
-        samples = 0
-        for feed in feeds:
-            teacher_line.take(samples, feed)
-            student_line.take(samples, feed)
-            samples += 1
-        for stage in range(len(teacher_line.cuts.segments)):
-            teacher_line.advance(stage, samples)
-            student_line.advance(stage, samples)
-            for name, place in teacher_line.cuts.before.items():
-                if place != stage:
-                    continue
-                layer = _see(units[name], teacher_line, student_line, samples, held, second)
-                _settle(layer, solution, insertion, solve)
-            teacher_line.forget(stage, samples)
-            student_line.forget(stage, samples)
-            if progress is not None:
-                progress("rounding", (stage + 1) / len(teacher_line.cuts.segments))
+
+    def visit(stop: Stop) -> None:
+        layer = _see(units[stop.name], stop, held, second)
+        _settle(layer, solution, insertion, solve)
+
+    together(model, student, units, feeds, visit, room=room, progress=_told(progress))
+
+
+def _told(progress: Callable[[str, float], None] | None) -> Callable[[float], None] | None:
+    return None if progress is None else lambda part: progress("rounding", part)
 
 
 def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve) -> None:
@@ -134,35 +124,19 @@ def _source(line: Line, unit: Unit) -> tuple[str, QParams | None]:
     return held.name or "", QParams(scale=scale, zero_point=zero)
 
 
-def _see(
-    unit: Unit,
-    teacher: Line,
-    student: Line,
-    samples: int,
-    held: Callable[[int], bool],
-    second: bool,
-) -> Layer:
+def _see(unit: Unit, stop: Stop, held: Held, second: bool) -> Layer:
     """Take the moments of what a unit reads, in both models."""
-    node = student.nodes[unit.name]
-    float_name, _ = _source(teacher, unit)
-    name, params = _source(student, unit)
-    sets: list[Moments | None] = [None, None]
-    for sample in range(samples):
-        x = patches.read_by(
-            teacher.get(sample, float_name), teacher.nodes[unit.name], student.model
-        )
-        got = student.get(sample, name)
-        read = got if params is None else dequantize(got, params)
-        q = patches.read_by(read, node, student.model)
-        part = int(held(sample))
-        moments = sets[part]
-        if moments is None:
-            moments = sets[part] = Moments.of(x.shape[0], x.shape[2], second=second)
-        moments.see(x, q)
-    some = next(moments for moments in sets if moments is not None)
-    for moments in sets:
-        if moments is not None:
-            moments.settle()
-    empty = Moments.of(*some.mean.shape, second=second)
-    fit, other = (empty if moments is None else moments for moments in sets)
-    return Layer(unit=unit, node=node, fit=fit, held=other, input_params=params)
+    float_name, _ = _source(stop.teacher, unit)
+    name, params = _source(stop.student, unit)
+
+    def pairs() -> Iterator[tuple[Array, Array]]:
+        for sample in range(stop.samples):
+            x, got = stop.teacher.get(sample, float_name), stop.student.get(sample, name)
+            q = got if params is None else dequantize(got, params)
+            yield (
+                patches.read_by(x, stop.teacher.nodes[unit.name], stop.student.model),
+                patches.read_by(q, stop.node, stop.student.model),
+            )
+
+    fit, other = moments(pairs(), held, second=second)
+    return Layer(unit=unit, node=stop.node, fit=fit, held=other, input_params=params)
