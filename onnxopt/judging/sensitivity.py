@@ -1,10 +1,10 @@
-"""Measures how much noise each region adds to the model's outputs when it alone becomes int8.
+"""Measures how much noise each part of a model adds to its outputs when it alone is changed.
 
-Noise is the energy of the error over that of the output. What regions add is nearly independent,
-so that energies add up; how nearly is told, by holding their sum against everything in int8.
+Noise is the energy of the error over that of the output. What parts add is nearly independent,
+so that energies add up; how nearly is told, by holding their sum against all of them changed.
 
 Every answer takes a model and a few runs of it, so that there is a budget. Where it allows, each
-region is asked by itself. Otherwise neighbours are asked together, and the group with the most
+part is asked by itself. Otherwise neighbours are asked together, and the group with the most
 noise is halved until the time is over: one half is asked, and the other has what is left. Members
 of a group that was not divided share its noise by their weights.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 Noise = Callable[[frozenset[str]], float]
-"""Returns the noise of a model with nothing but these regions in int8."""
+"""Returns the noise of a model of which nothing but these parts is changed."""
 Progress = Callable[[str, float | None], None]
 
 WORST = 1e6
@@ -28,9 +28,9 @@ _STAGE = "sensitivity"
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """The noise of each region alone, and of all of them together.
+    """The noise of each part alone, and of all of them together.
 
-    `shared` are regions that were only asked in a group: name to how many there were in it.
+    `shared` are parts that were only asked in a group: name to how many there were in it.
     """
 
     noise: Mapping[str, float]
@@ -51,29 +51,29 @@ class Sensitivity:
 
 
 def sensitivity(
-    regions: Mapping[str, float],
+    parts: Mapping[str, float],
     noise: Noise,
     *,
     budget: float,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Ask `noise` about regions, in topological order, for about `budget` seconds.
+    """Ask `noise` about parts, in topological order, for about `budget` seconds.
 
-    `regions` are names with weights, by which members of a group share: elements, or MACs.
+    `parts` are names with weights, by which members of a group share: elements, or MACs.
     The first question is always asked, for all of them together. Noise that is no number, because
     outputs were none, counts as `WORST`.
     """
-    return _Asking(regions, noise, budget, progress).run()
+    return _Asking(parts, noise, budget, progress).run()
 
 
 class _Asking:
-    """The groups of regions that have been asked, and the time that is left."""
+    """The groups of parts that have been asked, and the time that is left."""
 
     def __init__(
-        self, regions: Mapping[str, float], noise: Noise, budget: float, progress: Progress | None
+        self, parts: Mapping[str, float], noise: Noise, budget: float, progress: Progress | None
     ) -> None:
-        self.weights = regions
-        self.names = tuple(regions)
+        self.weights = parts
+        self.names = tuple(parts)
         self.noise = noise
         self.budget = budget
         self.progress = progress
@@ -103,7 +103,7 @@ class _Asking:
         )
 
     def first_groups(self) -> list[tuple[str, ...]]:
-        """Return single regions if there is time for all, else groups for half of the time."""
+        """Return single parts if there is time for all, else groups for half of the time."""
         spent = self.seconds()
         count = len(self.names)
         fit = int((self.budget - spent) / (spent / self.asked)) if spent > 0 else count

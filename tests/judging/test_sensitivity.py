@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from onnxopt.quantizing.regions import sensitivity as module
-from onnxopt.quantizing.regions.sensitivity import WORST, sensitivity
+from onnxopt.judging import sensitivity as module
+from onnxopt.judging.sensitivity import WORST, sensitivity
 
 NAMES = [f"r{place}" for place in range(16)]
 ENERGY = dict.fromkeys(NAMES, 0.001) | {"r5": 0.5, "r11": 0.2}

@@ -1,4 +1,4 @@
-from onnxopt.quantizing.regions.attribution import Known, Ran, Timed, owners, times
+from onnxopt.profiling.attribution import Known, Ran, Timed, owners, times
 
 KNOWN = Known(writes={"conv": ["c"], "clip": ["k"], "add": ["a"], "swish": ["s"], "dense": ["y"]})
 
