@@ -192,7 +192,7 @@ def command(
             progress=progress,
             **asked,
         )
-    from onnxopt.render import quantized
+    from onnxopt.render import judged
     from onnxopt.render.terminal import quantize as terminal
 
     output.emit(
@@ -200,7 +200,7 @@ def command(
         screen=lambda: terminal.report(report, verbose=verbose),
         **_texts(report),
     )
-    return output.end("" if report else quantized.failure(report))
+    return output.end("" if report else judged.failure(report))
 
 
 def default_output(model: str) -> str:

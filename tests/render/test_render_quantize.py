@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from onnxopt.render import html, markdown
-from onnxopt.render import quantized as texts
+from onnxopt.render import judged as texts
 from onnxopt.render.terminal import quantize as terminal
 from onnxopt.report import Calibration, Caution, Gate, OutputQuality
 
