@@ -65,7 +65,8 @@ def test_two_of_four_stay_along_the_channels_of_each_position(seed, positions, c
     st.sampled_from(["share", "fours", "mask"]),
 )  # fmt: skip
 def test_sparse_rows_never_lose_more_than_masking_does(seed, columns, groups, sparsity, kind):
-    weight, gram = rows(seed, 3 * groups, columns), gram_of(seed, columns, groups)
+    weight = rows(seed, 3 * groups, columns).astype(float)
+    gram = gram_of(seed, columns, groups)
     given_mask = masks([np.abs(weight)], sparsity)[0]
     choice = {
         "share": of_share(sparsity, columns),
