@@ -1,0 +1,173 @@
+"""Predicts how long a narrowed model takes, from measured times of its nodes.
+
+The whole model is profiled once. A node that a group makes narrower then takes
+
+    ms(widths) = call + (ms - call) · work(widths) / work
+
+where work is its MACs, or what it moves where it has none, and a call takes a little whatever it
+does. Of the nodes that make up most of the time that depends on widths, several widths are
+measured (`grids`), because kernels do not get faster as their MACs get fewer: these take the
+measured share of their time in the whole model, in which they may have taken others in.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.profiling.attribution import times
+from onnxopt.profiling.turns import Progress, Turns
+from onnxopt.pruning.budget.grids import Grid, can_measure, measure_grids
+from onnxopt.pruning.budget.total import Term, Total, Widths, split
+from onnxopt.pruning.budget.work import NodeWork, Work
+
+COVER = 0.9
+"""The share of the time that depends on widths whose nodes are measured at several."""
+SESSIONS = 3
+_FINER_SESSIONS = 2
+_CALL_MS = 1.5e-3
+_LEAST_MS = 1e-2
+"""A trace has whole microseconds: what takes less cannot be told from its narrower kin."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Latency:
+    """The ms of a run by widths, of each node of the whole model, and the nodes' own grids."""
+
+    total: Total
+    nodes: Mapping[str, float]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+
+    def node(self, name: str, kept: Mapping[str, int]) -> float:
+        """Return what is predicted of one node at these widths."""
+        term = next((term for term in self.total.terms if term.name == name), None)
+        if term is None:
+            return self.nodes.get(name, 0.0)
+        return float(term.value({**self.total.full, **kept}))
+
+
+def profile_nodes(
+    path: Path,
+    feed: Mapping[str, Any],
+    *,
+    threads: int,
+    sessions: int = SESSIONS,
+    timeout: float = 120.0,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Return the ms of each node of a model, by name; those fused into another take none.
+
+    What cannot be told of a node counts to "". Takes about two seconds for each session. Raises
+    `ProviderError` where the model cannot be profiled.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        turns = Turns(Path(folder), threads, timeout)
+        turns.add("model", path, feed)
+        turns.run(sessions, progress)
+        us, other = times(turns.rows("model"), turns.ran("model"), turns.known("model"))
+    return {**{name: value / 1e3 for name, value in us.items()}, "": other / 1e3}
+
+
+def latency_of(
+    model: ir.Model,
+    work: Work,
+    path: Path,
+    feed: Mapping[str, Any],
+    widths: Mapping[str, Sequence[int]],
+    *,
+    threads: int,
+    cover: float = COVER,
+    progress: Progress | None = None,
+) -> Latency:
+    """Measure a model that stands at `path`, too, on one sample, and predict its narrower kin.
+
+    `widths` are those that each group may have; `cover` is 0 where no nodes are to be measured by
+    themselves: that takes two seconds for the rest, and a minute for that. Raises `ProviderError`.
+    """
+    ms = profile_nodes(path, feed, threads=threads, progress=progress)
+    chosen = _that_matter(model, work, ms, widths, cover)
+    grids = {}
+    if chosen:
+        grids = measure_grids(
+            chosen,
+            widths,
+            threads=threads,
+            full=work.macs.full,
+            sessions=_FINER_SESSIONS,
+            progress=progress,
+        )
+    return predicted(work, ms, grids)
+
+
+def predicted(
+    work: Work, ms: Mapping[str, float], grids: Mapping[str, Grid] | None = None
+) -> Latency:
+    """Return what to expect of widths, from the ms of each node of the whole model."""
+    grids = grids or {}
+    terms, fixed = split(
+        Term(
+            name=node.name,
+            groups=node.groups,
+            value=_Time(node, ms[node.name], work.macs.full, grids.get(node.name)),
+        )
+        for node in work.nodes
+        if ms.get(node.name)
+    )
+    known = {node.name for node in work.nodes}
+    fixed += sum(value for name, value in ms.items() if name not in known)
+    total = Total(full=work.macs.full, terms=terms, fixed=fixed)
+    return Latency(total=total, nodes=ms, grids=grids)
+
+
+class _Time:
+    """The ms of one node by widths."""
+
+    def __init__(
+        self, node: NodeWork, ms: float, full: Mapping[str, int], grid: Grid | None
+    ) -> None:
+        self.node = node
+        self.call = min(ms, _CALL_MS)
+        self.ms = ms
+        self.grid = grid
+        self.work = node.macs if node.macs(full) else node.moved
+        self.whole = self.work(full)
+
+    def __call__(self, kept: Widths) -> Any:
+        if self.grid is not None:
+            return self.ms * self.grid.share(kept)
+        if not self.node.groups or not self.whole:
+            return self.ms
+        return self.call + (self.ms - self.call) * (self.work(kept) / self.whole)
+
+
+def _that_matter(
+    model: ir.Model,
+    work: Work,
+    ms: Mapping[str, float],
+    widths: Mapping[str, Sequence[int]],
+    cover: float,
+) -> list[tuple[ir.Node, NodeWork]]:
+    """Return the nodes that can be measured, the longest first, until they cover the time."""
+    named = {node.name: node for node in work.nodes}
+    found = [
+        (node, named[node.name])
+        for graph in facts.graphs_within(model.graph)
+        for node in graph
+        if ms.get(node.name or "", 0.0) >= _LEAST_MS
+        and node.name in named
+        and can_measure(node, named[node.name], widths)
+    ]
+    found.sort(key=lambda pair: -ms.get(pair[1].name, 0.0))
+    depends = sum(ms.get(node.name, 0.0) for node in work.nodes if node.groups)
+    kept, covered = [], 0.0
+    for pair in found:
+        if covered >= cover * depends:
+            break
+        kept.append(pair)
+        covered += ms.get(pair[1].name, 0.0)
+    return kept
