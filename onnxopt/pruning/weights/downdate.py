@@ -48,10 +48,8 @@ class Downdate:
         return self._rise - self.ridge * self._norm
 
     def remove(self, name: int) -> None:
-        """Take a unit's columns out; one that this problem does not have changes nothing."""
+        """Take a unit of `names`, which is still there, out of this problem."""
         unit = int(np.searchsorted(self.names, name))
-        if unit == len(self.names) or self.names[unit] != name or self._gone[unit]:
-            return
         from scipy.linalg import solve_triangular
 
         columns = self._columns[unit]
@@ -132,6 +130,23 @@ class Downdate:
         blocks = np.where(idle[:, :, None] | idle[:, None, :], np.eye(width), self._blocks)
         found = np.linalg.solve(blocks, np.where(idle[:, :, None], 0.0, self._squares))
         self.costs = np.trace(found, axis1=1, axis2=2) * ~self._gone
+
+
+class Alone:
+    """The same for columns of which nothing was seen: each counts as much, and none makes up."""
+
+    def __init__(self, weights: Array, units: Array) -> None:
+        mine = units >= 0
+        self.names, which = np.unique(units[mine], return_inverse=True)
+        squares = np.square(weights, dtype=np.float64).sum(axis=0)[mine]
+        self.costs = np.bincount(which, squares, minlength=len(self.names))
+        self.rise = 0.0
+
+    def remove(self, name: int) -> None:
+        """Take a unit's columns out."""
+        unit = int(np.searchsorted(self.names, name))
+        self.rise += float(self.costs[unit])
+        self.costs[unit] = 0.0
 
 
 def _by_unit(units: Array, names: Array) -> Array:

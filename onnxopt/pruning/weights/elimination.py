@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxopt.arrays import Array
 from onnxopt.pruning.weights import factor
-from onnxopt.pruning.weights.downdate import Downdate
+from onnxopt.pruning.weights.downdate import Alone, Downdate
 from onnxopt.pruning.weights.evidence import Evidence, Panel
 
 
@@ -19,7 +19,7 @@ class Elimination:
 
     def __init__(self, evidence: Evidence, ridge: float, *, keep: float = 0.0) -> None:
         self.scores = np.zeros(evidence.size)
-        self._parts: list[tuple[Downdate, float]] = []
+        self._parts: list[tuple[Downdate | Alone, float]] = []
         self._by_unit: list[list[int]] = [[] for _ in range(evidence.size)]
         self.loss = 0.0
         for reader in evidence.readers:
@@ -45,13 +45,11 @@ class Elimination:
         self.scores[unit] = np.inf
 
 
-def _begin(panel: Panel, ridge: float) -> tuple[Downdate, float, float]:
+def _begin(panel: Panel, ridge: float) -> tuple[Downdate | Alone, float, float]:
     """Return a panel with all its columns, J at the start, and the energy of its output."""
     rows = np.asarray(panel.rows, np.float64)
     if panel.gram is None or panel.cross is None:
-        columns = rows.shape[1]
-        energy = float(np.square(rows).sum())
-        return Downdate(np.eye(columns), _fewer(rows), panel.units, 0.0), 0.0, energy
+        return Alone(rows, panel.units), 0.0, float(np.square(rows).sum())
     hessian, added = factor.ridged(panel.gram, ridge)
     gram, wanted = panel.gram.astype(np.float64), rows @ panel.cross
     inverse = factor.inverse(hessian)

@@ -21,7 +21,8 @@ from onnxopt.pruning.weights.importance import IMPORTANCES, summed
 class Removal:
     """Units in the order in which they go, [size], and the loss with the first n gone, [size + 1].
 
-    A loss is E‖W x - W' q‖² over E‖W x‖² of the readers' outputs, summed over readers.
+    A loss is E‖W x - W' q‖² over E‖W x‖² of the readers' outputs, summed over readers; it never
+    falls when more is gone.
     """
 
     order: Array
@@ -84,7 +85,7 @@ def _in_order(evidence: Evidence, order: Array, ridge: float, keep: float) -> Re
 
 
 def _checked(order: Array, losses: Array) -> Removal:
-    # Less is never better: what falls is rounding.
+    # A ridge costs a little even where nothing is gone, and may cost less when something is.
     return Removal(order=order, losses=np.maximum.accumulate(np.maximum(losses, 0.0)))
 
 
