@@ -53,6 +53,14 @@ class Samples:
         """How many samples are held back."""
         return sum(map(self.is_held, range(self.count)))
 
+    def numbered(self, most: int) -> Iterator[tuple[bool, Feed]]:
+        """Yield (held back, feed) of samples of both kinds, `most` of them, evenly spread."""
+        step = max(self.count / most, 1.0)
+        wanted = {int(place * step) for place in range(min(self.count, most))}
+        for number, feed in enumerate(self.all()):
+            if number in wanted:
+                yield self.is_held(number), feed
+
     def fitted(self, most: int | None = None) -> Iterator[Feed]:
         """Yield the samples that ranges and integers are found on, `most` of them evenly."""
         return self._some(lambda number: not self.is_held(number), most)

@@ -37,7 +37,7 @@ class Stop:
 
 def together(
     teacher: ir.Model,
-    student: ir.Model,
+    student: ir.Model | None,
     stops: Collection[str],
     feeds: Iterable[Feed],
     visit: Callable[[Stop], None],
@@ -47,26 +47,28 @@ def together(
 ) -> None:
     """Visit the named nodes of the graph in order; `visit` may change what `student` does there.
 
-    Both models have these nodes, and the same ones in front of each. `room` is how many bytes of
-    activations stay in memory.
+    Both models have these nodes, and the same ones in front of each; without `student` the first
+    is looked at alone, as if it were both. `room` is how many bytes of activations stay in memory.
     """
     with Shelf(room) as shelf:
-        first = Line(teacher, stops, shelf, "teacher")
-        second = Line(student, stops, shelf, "student")
+        first = second = Line(teacher, stops, shelf, "teacher")
+        if student is not None:
+            second = Line(student, stops, shelf, "student")
+        lines = list(dict.fromkeys((first, second)))
         samples = 0
         for feed in feeds:
-            first.take(samples, feed)
-            second.take(samples, feed)
+            for line in lines:
+                line.take(samples, feed)
             samples += 1
         stages = len(first.cuts.segments)
         for stage in range(stages):
-            first.advance(stage, samples)
-            second.advance(stage, samples)
+            for line in lines:
+                line.advance(stage, samples)
             for name, place in first.cuts.before.items():
                 if place == stage:
                     visit(Stop(name=name, teacher=first, student=second, samples=samples))
-            first.forget(stage, samples)
-            second.forget(stage, samples)
+            for line in lines:
+                line.forget(stage, samples)
             if progress is not None:
                 progress((stage + 1) / stages)
 
