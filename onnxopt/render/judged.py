@@ -28,12 +28,14 @@ def calibration(data: Calibration | None, did: str, *, doubt: str) -> str:
         return f"{start}: {doubt} say nothing of what the model will meet"
     kept = f", {data.held_out:,} held out to tell the error" if data.held_out else ""
     passes = f" in {plural(data.passes, 'pass')}" if data.passes > 1 else ""
-    memory = f", {human_bytes(data.peak_bytes)}" if data.peak_bytes else ""
-    saved = f", ranges from {data.statistics}" if data.statistics else ""
-    return (
-        f"{did} on {plural(data.samples, 'sample')} of {data.source}{kept} "
-        f"({data.method}{passes}, {human_seconds(data.seconds)}{memory}{saved})"
-    )
+    how = [
+        f"{data.method}{passes}".strip(),
+        human_seconds(data.seconds) if data.seconds else "",
+        human_bytes(data.peak_bytes) if data.peak_bytes else "",
+        f"ranges from {data.statistics}" if data.statistics else "",
+    ]
+    told = f"{did} on {plural(data.samples, 'sample')} of {data.source}{kept}"
+    return f"{told} ({', '.join(filter(None, how))})" if any(how) else told
 
 
 def is_random(report: Judged) -> bool:

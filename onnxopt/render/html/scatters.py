@@ -100,6 +100,21 @@ def along(dots: Sequence[Dot], *, y: str, x: str) -> Figure:
     return figure
 
 
+def bars(pairs: Sequence[tuple[float, float]], *, y: str, x: str) -> Figure:
+    """Draw how much of each thing there was and is left, in the order of the graph."""
+    figure, axes = plot_axes(y, 2.6)
+    places = range(1, len(pairs) + 1)
+    width = 0.8 if len(pairs) <= 80 else 1.0
+    axes.bar(places, [before for before, _ in pairs], width, color=GRID, zorder=3)
+    axes.bar(places, [after for _, after in pairs], width, color=series_colour(0), zorder=4)
+    number_axis(axes.yaxis, [before for before, _ in pairs])
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(0.4, len(pairs) + 0.6)
+    axes.set_xlabel(x)
+    return figure
+
+
 def against(dots: Sequence[Dot], *, x: str, y: str) -> Figure:
     """Draw two times of each thing against each other, with the line where they are the same."""
     figure, axes = plot_axes(y, 2.6)

@@ -73,7 +73,11 @@ class LongTable:
 
 def section(title: str, *parts: RenderableType) -> RenderableType:
     """Put a heading over indented parts, with an empty line after them."""
-    body = [Padding(part, (0, 0, 0, 2), expand=False) for part in parts]
+    # What is empty has no width to pad, and would vanish.
+    body = [
+        part if isinstance(part, Text) and not part else Padding(part, (0, 0, 0, 2), expand=False)
+        for part in parts
+    ]
     return Group(heading(title), *body, Text(""))
 
 
