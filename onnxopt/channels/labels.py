@@ -93,6 +93,17 @@ class Labels:
         """Tell whether it is known by now that none of the labels can be scaled."""
         return bool(self._frozen[labels].all())
 
+    def classes(self) -> tuple[Array, Array]:
+        """Return the class of each label, [labels], and which classes are frozen, [classes].
+
+        Labels of a class are tied, whether they go alike or by inverses.
+        """
+        ties = [(one // 2, other // 2) for one, other in self._ties[0::2]]
+        classes = _components(ties, self.count)
+        frozen = np.zeros(classes.max() + 1, bool)
+        frozen[classes[self._frozen[: self.count]]] = True
+        return classes, frozen
+
     def solve(self) -> Solved:
         """Return which labels are scaled by what."""
         classes = _components(self._ties, 2 * self.count)

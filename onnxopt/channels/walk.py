@@ -59,6 +59,10 @@ class Walk:
         if value.is_graph_output():
             self.labels.freeze(labels)
 
+    def capture(self, node: ir.Node, value: ir.Value) -> None:  # noqa: ARG002
+        """Let a tensor stay as it is that the graphs within a node read."""
+        self.labels.freeze(self.of(value))
+
     def freeze(self, node: ir.Node) -> None:
         """Let all that a node reads stay as it is, and what it writes too."""
         for place in range(len(node.inputs)):
@@ -91,7 +95,7 @@ def walk(walked: AnyWalk, graph: ir.Graph, steps: Mapping[str, Step[AnyWalk]]) -
     for node in graph:
         for value in _captured(node):
             if value in walked.tensors:
-                walked.labels.freeze(walked.tensors[value])
+                walked.capture(node, value)
         step = None if node.domain else steps.get(node.op_type)
         if step is None or not node.name or not step(walked, node):
             walked.freeze(node)
