@@ -1,10 +1,11 @@
 """What narrowing a group loses, and the widths that it may have.
 
 Widths are cut down to multiples that kernels like, and never filled up. A kernel that works on
-blocks of 8 or 16 channels takes as long for 60 channels as for 64, and one of onnxruntime's leaves
-the blocked layout altogether where a width is no multiple: such models are slower than before. A
-group of fewer than two multiples has only itself to choose then, so that it goes in steps of 1, 2
-or 4, about a quarter of it, for the sake of its parameters.
+blocks of 8 or 16 channels takes as long for 60 channels as for 64. One of onnxruntime's leaves the
+blocked layout where a Conv reads fewer channels than a block has: a Conv of 16 channels took 0.9 of
+its time with 8 of them, for a quarter of its MACs. So a group of one multiple or more keeps one.
+Smaller ones, which gain no time whatever they do, go in steps of 1, 2 or 4, about a quarter of
+their units, for the sake of parameters.
 """
 
 from __future__ import annotations
@@ -93,14 +94,17 @@ def multiple_for(target: str, isa: Processor | None = None) -> int:
     return _BLOCK
 
 
-def widths_of(group: Group, multiple: int, *, least: int = 1) -> tuple[int, ...]:
+def widths_of(
+    group: Group, multiple: int, *, least: int = 1, small: bool = False
+) -> tuple[int, ...]:
     """Return the numbers of units of a group that may stay, falling from all of them.
 
     Where a unit has several places in the weights that make it (a head), only these have to come to
-    a multiple. At least `least` units stay, and at least one multiple.
+    a multiple. At least `least` units stay, and one multiple of a group that has one. With `small`,
+    groups of fewer than two multiples go in steps of 1, 2 or 4, too, which need not be faster.
     """
     step = multiple // math.gcd(multiple, _places(group))
-    if group.size < 2 * step:
+    if group.size < (2 if small else 1) * step:
         step = max(1, min(step, _LARGEST_STEP, 1 << max(0, (group.size // 4).bit_length() - 1)))
     narrower = range((group.size - 1) // step * step, 0, -step)
     return (group.size, *(width for width in narrower if width >= least))

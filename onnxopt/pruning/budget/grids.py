@@ -197,10 +197,10 @@ def _measured(
         for place, part in enumerate(models):
             known = Known(writes={f"node{number}": (f"y{number}",) for number in range(len(part))})
             us = dict.fromkeys(known.writes, 0.0)
-            for row in turns.rows(f"chains{place}"):
-                owner = known.find(row.name)
-                if owner is not None and row.op not in LAYOUTS:
-                    us[owner] += row.us
+            for (name, op), seen in turns.found[f"chains{place}"].items():
+                owner = known.find(name)
+                if owner is not None and op not in LAYOUTS:
+                    us[owner] += min(seen)  # what disturbs a session only adds to it
             found.update(
                 (chain.key, us[f"node{number}"] / 1e3) for number, chain in enumerate(part)
             )

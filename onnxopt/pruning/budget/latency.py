@@ -7,7 +7,7 @@ The whole model is profiled once. A node that a group makes narrower then takes
 where work is its MACs, or what it moves where it has none, and a call takes a little whatever it
 does. Of the nodes that make up most of the time that depends on widths, several widths are
 measured (`grids`), because kernels do not get faster as their MACs get fewer: these take the
-measured share of their time in the whole model, in which they may have taken others in.
+measured share of their time in the whole model, in which they may have taken in others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.work import is_counted
 from onnxopt.profiling.attribution import times
 from onnxopt.profiling.turns import Progress, Turns
 from onnxopt.pruning.budget.grids import Grid, can_measure, measure_grids
@@ -29,8 +32,9 @@ from onnxopt.pruning.budget.work import NodeWork, Work
 COVER = 0.9
 """The share of the time that depends on widths whose nodes are measured at several."""
 SESSIONS = 3
-_FINER_SESSIONS = 2
 _CALL_MS = 1.5e-3
+_MOST_GAIN = 1.5
+"""Times as many MACs in a second that a narrower node is believed to do."""
 _LEAST_MS = 1e-2
 """A trace has whole microseconds: what takes less cannot be told from its narrower kin."""
 
@@ -52,6 +56,7 @@ class Latency:
 
 
 def profile_nodes(
+    model: ir.Model,
     path: Path,
     feed: Mapping[str, Any],
     *,
@@ -60,9 +65,10 @@ def profile_nodes(
     timeout: float = 120.0,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Return the ms of each node of a model, by name; those fused into another take none.
+    """Return the ms of each node of a model that stands at `path`, by name.
 
-    What cannot be told of a node counts to "". Takes about two seconds for each session. Raises
+    A product that was fused with what reads it has the time of both; what cannot be told of a node
+    counts to "". Takes about two seconds for each session. Raises
     `ProviderError` where the model cannot be profiled.
     """
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
@@ -70,7 +76,39 @@ def profile_nodes(
         turns.add("model", path, feed)
         turns.run(sessions, progress)
         us, other = times(turns.rows("model"), turns.ran("model"), turns.known("model"))
-    return {**{name: value / 1e3 for name, value in us.items()}, "": other / 1e3}
+    ms = {name: value / 1e3 for name, value in us.items()}
+    return {**given_to_products(model, ms), "": other / 1e3}
+
+
+def given_to_products(model: ir.Model, ms: Mapping[str, float]) -> dict[str, float]:
+    """Give the time of what a product was fused with to the product.
+
+    onnxruntime calls a Conv that was fused with a Clip like the Clip. So a product that takes no
+    time itself is looked for before each node that does, behind nothing but nodes that take none.
+    """
+    found = dict(ms)
+    for graph in facts.graphs_within(model.graph):
+        for node in graph:
+            name = node.name or ""
+            if ms.get(name) and not is_counted(node.op_type):
+                product = _untimed_product(node, found)
+                if product is not None:
+                    found[product.name or ""] = found.pop(name)
+    return found
+
+
+def _untimed_product(node: ir.Node, ms: Mapping[str, float]) -> ir.Node | None:
+    before, seen = [node], {node}
+    while before:
+        for value in before.pop().inputs:
+            maker = value.producer() if value is not None else None
+            if maker is None or maker in seen or ms.get(maker.name or ""):
+                continue
+            if is_counted(maker.op_type):
+                return maker
+            seen.add(maker)
+            before.append(maker)
+    return None
 
 
 def latency_of(
@@ -89,7 +127,7 @@ def latency_of(
     `widths` are those that each group may have; `cover` is 0 where no nodes are to be measured by
     themselves: that takes two seconds for the rest, and a minute for that. Raises `ProviderError`.
     """
-    ms = profile_nodes(path, feed, threads=threads, progress=progress)
+    ms = profile_nodes(model, path, feed, threads=threads, progress=progress)
     chosen = _that_matter(model, work, ms, widths, cover)
     grids = {}
     if chosen:
@@ -98,7 +136,7 @@ def latency_of(
             widths,
             threads=threads,
             full=work.macs.full,
-            sessions=_FINER_SESSIONS,
+            sessions=SESSIONS,
             progress=progress,
         )
     return predicted(work, ms, grids)
@@ -138,11 +176,13 @@ class _Time:
         self.whole = self.work(full)
 
     def __call__(self, kept: Widths) -> Any:
-        if self.grid is not None:
-            return self.ms * self.grid.share(kept)
         if not self.node.groups or not self.whole:
             return self.ms
-        return self.call + (self.ms - self.call) * (self.work(kept) / self.whole)
+        left = self.work(kept) / self.whole
+        if self.grid is not None:
+            # A whole node that was measured too slow would let its narrower kin cost nothing.
+            return self.ms * np.maximum(self.grid.share(kept), left / _MOST_GAIN)
+        return self.call + (self.ms - self.call) * left
 
 
 def _that_matter(

@@ -30,10 +30,17 @@ def test_widths_are_multiples_of_what_kernels_work_on():
 
 
 def test_small_groups_go_in_small_steps():
-    assert widths_of(channels(31), 16) == (31, 28, 24, 20, 16, 12, 8, 4)
-    assert widths_of(channels(12), 8) == (12, 10, 8, 6, 4, 2)
+    assert widths_of(channels(12), 16) == (12, 10, 8, 6, 4, 2)
     assert widths_of(channels(5), 8) == (5, 4, 3, 2, 1)
     assert widths_of(channels(1), 8) == (1,)
+
+
+def test_groups_of_a_multiple_keep_one_unless_small_steps_are_allowed():
+    assert widths_of(channels(31), 16) == (31, 16)
+    assert widths_of(channels(16), 16) == (16,)
+    assert widths_of(channels(31), 16, small=True) == (31, 28, 24, 20, 16, 12, 8, 4)
+    assert widths_of(channels(16), 16, small=True) == (16, 12, 8, 4)
+    assert widths_of(channels(32), 16, small=True) == (32, 16)
 
 
 def test_only_all_places_of_a_unit_have_to_come_to_a_multiple():
