@@ -182,7 +182,8 @@ class PruneConfig:
     `ridge` is a share of a Gram matrix's mean diagonal; None: chosen on held-out samples. `teach`
     adds a last pass against the blocks of the model that was given. `multiple` is what widths are
     cut to; None: what the target's kernels like. `mask_out` keeps the decision beside a model that
-    is left as it is. Samples, metric and gates are as in `QuantizeConfig`.
+    is left as it is. Samples, metric and gates are as in `QuantizeConfig`, but that only what
+    `shrinks` has to be faster.
     """
 
     target: Target = TARGETS["portable"]

@@ -66,12 +66,16 @@ max_drop = click.option(
     help="How much of --metric may be lost, in its own unit.",
 )
 
-max_slowdown = click.option(
-    "--max-slowdown",
-    type=Percent(min=0),
-    metavar="PCT",
-    help="Let the result be so much slower than MODEL, for its size. Default: it has to be faster.",
-)
+
+def max_slowdown(default: str) -> Callable[[Any], Any]:
+    """Add --max-slowdown; `default` says what holds without it."""
+    return click.option(
+        "--max-slowdown",
+        type=Percent(min=0),
+        metavar="PCT",
+        help=f"Let the result be so much slower than MODEL, for its size. Default: {default}.",
+    )
+
 
 threads = click.option(
     "--threads",
@@ -113,14 +117,20 @@ def check_usage(
         check_available()
 
 
-def texts(report: Any, verb: str) -> dict[str, Callable[[], str]]:
-    """Return format to what writes it; each is imported only where it is asked for."""
+def show(report: Any, verb: str, output: Output, *, verbose: bool) -> int:
+    """Show and write a report as it was asked for, and return the exit status.
 
-    def writer(form: str) -> Callable[[], str]:
-        def text() -> str:
-            made: str = getattr(importlib.import_module(f"onnxopt.render.{form}"), verb)(report)
-            return made
+    Each renderer is imported only where its format is wanted.
+    """
 
-        return text
+    def made(place: str) -> Any:
+        return importlib.import_module(f"onnxopt.render.{place}")
 
-    return {form: writer(form) for form in ("markdown", "html", "csv")}
+    output.emit(
+        report.to_dict,
+        screen=lambda: made(f"terminal.{verb}").report(report, verbose=verbose),
+        markdown=lambda: getattr(made("markdown"), verb)(report),
+        html=lambda: getattr(made("html"), verb)(report),
+        csv=lambda: getattr(made("csv"), verb)(report),
+    )
+    return output.end("" if report else made("judged").failure(report))

@@ -52,13 +52,7 @@ from onnxopt.errors import OnnxOptError
 )
 @judged.calibration
 @judged.random_data
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    metavar="OUT",
-    help="Where the result goes. Default: MODEL with .pruned before the suffix.",
-)
+@options.out("pruned")
 @options.target("portable")
 @click.option(
     "--importance",
@@ -121,7 +115,7 @@ from onnxopt.errors import OnnxOptError
     help="The signal to noise ratio that outputs must have on held-out samples; of blocks, as many "
     "go as it allows.",
 )
-@judged.max_slowdown
+@judged.max_slowdown("what shrinks has to be faster")
 @judged.metric
 @judged.max_drop
 @judged.samples
@@ -148,7 +142,7 @@ def command(
     it, without training: samples without labels do. Some are held out, to tell the error. A result
     that misses what was asked for is not written.
 
-    Exit status: 0 done; 1 a gate failed or nothing could go; 2 bad usage or input.
+    Exit status: 0 done; 1 a gate failed; 2 bad usage or input, or nothing in MODEL can go.
     """
     asked |= {"refit": not no_refit, "measure": not no_measure}
     if asked["mask_out"] is None:
@@ -158,15 +152,7 @@ def command(
 
     with ProgressLine(quiet=output.quiet) as progress:
         report = api.prune(model, out, calibration=calibration, progress=progress, **asked)
-    from onnxopt.render.judged import failure
-    from onnxopt.render.terminal import prune as terminal
-
-    output.emit(
-        report.to_dict,
-        screen=lambda: terminal.report(report, verbose=verbose),
-        **judged.texts(report, "prune"),
-    )
-    return output.end("" if report else failure(report))
+    return judged.show(report, "prune", output, verbose=verbose)
 
 
 def _check_usage(

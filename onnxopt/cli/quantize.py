@@ -20,13 +20,7 @@ _NAMES = Several(click.STRING)
 @options.model
 @judged.calibration
 @judged.random_data
-@click.option(
-    "-o",
-    "--output",
-    "out",
-    metavar="OUT",
-    help="Where the result goes. Default: MODEL with .int8 before the suffix.",
-)
+@options.out("int8")
 @options.target("cpu")
 @click.option(
     "--isa",
@@ -60,7 +54,7 @@ _NAMES = Several(click.STRING)
 @click.option(
     "--fastest", is_flag=True, help="The fastest choice that the gates leave, however accurate."
 )
-@judged.max_slowdown
+@judged.max_slowdown("it has to be faster")
 @judged.metric
 @judged.max_drop
 @judged.samples
@@ -141,12 +135,4 @@ def command(
             progress=progress,
             **asked,
         )
-    from onnxopt.render.judged import failure
-    from onnxopt.render.terminal import quantize as terminal
-
-    output.emit(
-        report.to_dict,
-        screen=lambda: terminal.report(report, verbose=verbose),
-        **judged.texts(report, "quantize"),
-    )
-    return output.end("" if report else failure(report))
+    return judged.show(report, "quantize", output, verbose=verbose)

@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import json
 from pathlib import Path
 
@@ -192,6 +194,19 @@ def test_reports_go_where_they_were_asked_for(onnxopt_, api):
 def test_the_python_api_refuses_the_same(given, message):
     with pytest.raises(OnnxOptError, match=message):
         PruneConfig(**given)
+
+
+def test_python_and_the_command_line_know_the_same_options():
+    from onnxopt.api import prune
+
+    options = {
+        name: each.default
+        for name, each in inspect.signature(prune).parameters.items()
+        if name not in ("model", "output", "calibration", "progress")
+    }
+    assert options == DEFAULTS
+    config = {each.name for each in dataclasses.fields(PruneConfig)}
+    assert config - set(options) == {"seed"}
 
 
 def test_blocks_may_go_as_long_as_the_error_allows():
