@@ -1,13 +1,16 @@
 """One least squares problem from which columns go, unit by unit, while the others make up for them.
 
-Of all W' that use only the columns S, the least of J = tr(W' H W'ᵀ) - 2 tr(W' Tᵀ) is at
-W' = T_S H_SS⁻¹. Let M = H_SS⁻¹. When the columns b go as well (Hassibi and Stork 1992, by blocks),
+Let H = G + λ and T = W C + λ W: the pull is towards W itself. Of all W' that use only the columns
+S, the least of J = tr(W' H W'ᵀ) - 2 tr(W' Tᵀ) is at W' = T_S H_SS⁻¹. Let M = H_SS⁻¹. When the
+columns b go as well (Hassibi and Stork 1992, by blocks),
 
     M_bb = L Lᵀ,   V = M_:b L⁻ᵀ,   Z = W'_:b L⁻ᵀ:
     M ← M - V Vᵀ,   W' ← W' - Z Vᵀ,   J ← J + ‖Z‖²
 
 so that the cost of a unit needs only its own M_bb and W'_:bᵀ W'_:b. Those are kept up to date; M
 and W' themselves follow after some columns at once, by one matrix product, without those gone.
+
+The output then lacks E‖W x - W' q‖² = E‖W x‖² + J - λ (‖W'‖² - 2 tr(W' Wᵀ)).
 """
 
 from __future__ import annotations
@@ -27,15 +30,18 @@ class Downdate:
     `costs` [units] is by how much J grows when each unit of `names` goes next.
     """
 
-    def __init__(self, inverse: Array, weights: Array, units: Array, ridge: float) -> None:
-        """Begin with H⁻¹, W' [outputs, columns], and λ of H = G + λ."""
+    def __init__(
+        self, inverse: Array, weights: Array, rows: Array, units: Array, ridge: float
+    ) -> None:
+        """Begin with H⁻¹, W' and W [outputs, columns], and λ."""
         self.names = np.unique(units[units >= 0])
         self.weights = weights
+        self.rows = rows
         self.ridge = ridge
         self._inverse = inverse
         self._columns = _by_unit(units, self.names)
         self._gone = np.zeros(len(self.names), bool)
-        self._norm = float(np.square(weights).sum())
+        self._pull = float(np.sum(weights * (weights - 2 * rows)))
         self._rise = 0.0
         self._v = self._z = np.zeros((0, 0))
         self._waiting = 0
@@ -44,8 +50,8 @@ class Downdate:
 
     @property
     def rise(self) -> float:
-        """E‖W x - W' q‖² less J of the beginning, by the Gram matrix without its ridge."""
-        return self._rise - self.ridge * self._norm
+        """E‖W x - W' q‖² less E‖W x‖² and J of the beginning."""
+        return self._rise - self.ridge * self._pull
 
     def remove(self, name: int) -> None:
         """Take a unit of `names`, which is still there, out of this problem."""
@@ -73,10 +79,11 @@ class Downdate:
         self._judge()
 
     def _follow(self, v: Array, z: Array, crossed: Array) -> None:
-        """Bring the blocks of all units, J and ‖W'‖² up to date."""
+        """Bring the blocks of all units, J and what the pull makes of it up to date."""
         square = z.T @ z
         self._rise += float(np.trace(square))
-        self._norm -= float(2 * np.sum(crossed * v) - np.sum(square * (v.T @ v)))
+        self._pull += float(np.sum(square * (v.T @ v)) - 2 * np.sum(crossed * v))
+        self._pull += 2 * float(np.sum((self.rows @ v) * z))
         mine, beside = _gathered(v, self._columns), _gathered(crossed, self._columns)
         turned = mine.transpose(0, 2, 1)
         self._blocks -= mine @ turned
@@ -95,6 +102,7 @@ class Downdate:
         self._inverse = self._inverse[np.ix_(kept, kept)]
         self._inverse -= v @ v.T
         self.weights = self.weights[:, kept] - z @ v.T
+        self.rows = self.rows[:, kept]
         self._columns = np.where(self._gone[:, None], len(kept), place[self._columns])
         self._forget()
         self._refresh()

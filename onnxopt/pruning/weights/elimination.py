@@ -53,16 +53,19 @@ def _begin(panel: Panel, ridge: float) -> tuple[Downdate | Alone, float, float]:
     hessian, added = factor.ridged(panel.gram, ridge)
     gram, wanted = panel.gram.astype(np.float64), rows @ panel.cross
     inverse = factor.inverse(hessian)
-    weights = wanted @ inverse
+    aimed = wanted + added * rows
+    weights = aimed @ inverse
     energy = float(2 * np.sum(wanted * rows) - np.sum((rows @ gram) * rows))
-    explained = float(np.sum(weights * wanted))
+    explained = float(np.sum(weights * aimed))
+    part = Downdate(inverse, *_fewer(weights, rows), panel.units, added)
     # Of an input that is off, moments tell the energy of the output but for E‖W x - W q‖².
-    energy = max(energy, explained)
-    return Downdate(inverse, _fewer(weights), panel.units, added), energy - explained, energy
+    energy = max(energy, explained - part.rise)
+    return part, energy - explained, energy
 
 
-def _fewer(rows: Array) -> Array:
-    """Return no more rows than columns, with the same product of columns."""
-    if len(rows) <= rows.shape[1]:
-        return rows
-    return np.asarray(np.linalg.qr(rows, mode="r"))
+def _fewer(weights: Array, rows: Array) -> tuple[Array, Array]:
+    """Return no more rows than columns, with the same products of columns."""
+    if len(weights) <= weights.shape[1]:
+        return weights, rows
+    turn, fewer = np.linalg.qr(weights)
+    return fewer, np.asarray(turn.T @ rows)

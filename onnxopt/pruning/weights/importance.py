@@ -14,6 +14,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.pruning.weights.elimination import Elimination
 from onnxopt.pruning.weights.evidence import Evidence
+from onnxopt.pruning.weights.factor import RIDGE
 
 Importance = Callable[[Evidence, np.random.Generator], Array]
 
@@ -65,7 +66,7 @@ def wanda(evidence: Evidence, generator: np.random.Generator) -> Array:
     return np.sqrt(found)
 
 
-def obs(evidence: Evidence, generator: np.random.Generator, ridge: float = 0.01) -> Array:
+def obs(evidence: Evidence, generator: np.random.Generator, ridge: float = RIDGE) -> Array:
     """Return what goes missing of the readers' outputs when a unit goes and all others make up.
 
     tr(W_b [(G⁻¹)_bb]⁻¹ W_bᵀ) for the columns b of a unit, relative to the energy of the output and

@@ -14,6 +14,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.pruning.weights.elimination import Elimination
 from onnxopt.pruning.weights.evidence import Evidence, Panel
+from onnxopt.pruning.weights.factor import RIDGE
 from onnxopt.pruning.weights.importance import IMPORTANCES, summed
 
 
@@ -38,7 +39,7 @@ class Removal:
 def removal(
     evidence: Evidence,
     importance: str = "auto",
-    ridge: float = 0.01,
+    ridge: float = RIDGE,
     *,
     refit: bool = True,
     keep: float = 0.0,
@@ -47,9 +48,9 @@ def removal(
     """Return the order in which units go by an importance of `config.IMPORTANCES`.
 
     Without `refit` the losses are those of columns that are set to zero while all else stays, the
-    bias included. `ridge` is a share of the mean diagonal; `keep` is the share of the means' square
-    that counts although the bias is corrected. `auto` is `obs` where second moments are known, else
-    `l2`. `generator` is what `random` draws from.
+    bias included. `ridge`, in mean diagonals, pulls towards the rows as they are; `keep` is the
+    share of the means' square that counts although the bias is corrected. `auto` is `obs` where
+    second moments are known, else `l2`. `generator` is what `random` draws from.
     """
     if importance == "auto":
         importance = "obs" if any(reader.seen for reader in evidence.readers) else "l2"

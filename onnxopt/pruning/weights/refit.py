@@ -6,8 +6,9 @@ only the columns S, and all b',
     E‖W x + b - W' q - b'‖² + λ ‖W' - P‖²
 
 is least at W' = (W C + λ P)_S (G + λ)_SS⁻¹ and b' = b + W E[x] - W' E[q], where G = E[q qᵀ] and
-C = E[x qᵀ] are about the means. λ is told in mean diagonals of G. It pulls towards P: 0 by default,
-W itself, or what refitting on the original model came to.
+C = E[x qᵀ] are about the means. λ is told in mean diagonals of G. It pulls towards P, which is W
+itself by default: few samples then say little instead of something wrong, and λ may be large. 0 is
+the usual ridge; what refitting on the original model came to is another P.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from onnxopt.arrays import Array
 from onnxopt.pruning.weights import factor
 from onnxopt.sweep.moments import Moments
 
-RIDGES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """What `choose_ridge` tries, in mean diagonals."""
 
 
@@ -53,7 +54,7 @@ def refit(
     kept: Array,
     moments: Moments,
     *,
-    ridge: float = 0.01,
+    ridge: float = factor.RIDGE,
     towards: Array | None = None,
     keep: float = 0.0,
     energy: Array | None = None,
@@ -65,6 +66,7 @@ def refit(
     two matrices [columns, columns] in float64.
     """
     gram, cross = moments.centred(keep)
+    aim = rows if towards is None else towards
     made = np.zeros(rows.shape)
     for group, (mine, columns) in enumerate(_groups(rows, kept, len(gram))):
         if not len(columns):
@@ -72,8 +74,7 @@ def refit(
         level = float(np.diagonal(gram[group]).mean(dtype=np.float64))
         hessian, added = factor.ridged(gram[group][np.ix_(columns, columns)], ridge, level)
         wanted = np.asarray(rows[mine[:, 0]], np.float64) @ cross[group][:, columns]
-        if towards is not None:
-            wanted += added * towards[mine, columns]
+        wanted += added * aim[mine, columns]
         made[mine, columns] = factor.solve(hessian, wanted.T).T
     shift = shifted(rows, made, moments)
     return Refit(rows=made, shift=shift, error=noise(made, shift, rows, moments, energy))

@@ -51,8 +51,10 @@ def cost(readers, gone):
         gram, cross = part.moments.centred()
         columns = np.flatnonzero(~np.isin(part.units, gone))
         h = gram[0][np.ix_(columns, columns)].astype(float)
-        h += RIDGE * np.trace(gram[0]) / len(gram[0]) * np.eye(len(columns))
-        wanted = part.rows.astype(float) @ cross[0][:, columns]
+        pull = RIDGE * np.trace(gram[0]) / len(gram[0])
+        h += pull * np.eye(len(columns))
+        rows_there = part.rows.astype(float)
+        wanted = rows_there @ cross[0][:, columns] + pull * rows_there[:, columns]
         explained = np.sum(np.linalg.solve(h, wanted.T) * wanted.T)
         total -= explained / energies(part.rows, part.moments).sum()
     return total

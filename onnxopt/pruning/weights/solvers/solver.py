@@ -46,9 +46,9 @@ class Descent:
 
 @dataclass(kw_only=True)
 class Momentum:
-    """v = β v - ρ g, w + v: Polyak's heavy ball (1964)."""
+    """v = β v - ρ g, w + v: Polyak's heavy ball (1964); in the end it goes ρ / (1 - β) a step."""
 
-    rate: float = 1.0
+    rate: float = 0.3
     decay: float = 0.9
     _speed: Array = field(default_factory=lambda: np.zeros(()))
 
@@ -83,7 +83,7 @@ class AdaGrad:
 class RMSProp:
     """s = β s + (1 - β) g², w - ρ g / √s: Tieleman and Hinton (2012)."""
 
-    rate: float = 0.01
+    rate: float = 0.03
     decay: float = 0.9
     _squares: Array = field(default_factory=lambda: np.zeros(()))
 
@@ -101,7 +101,7 @@ class RMSProp:
 class Adam:
     """m = β₁ m + (1 - β₁) g, s = β₂ s + (1 - β₂) g², w - ρ m̂ / √ŝ: Kingma and Ba (ICLR 2015)."""
 
-    rate: float = 0.02
+    rate: float = 0.03
     decay: float = 0.9
     decay_of_squares: float = 0.999
     _mean: Array = field(default_factory=lambda: np.zeros(()))
@@ -162,10 +162,10 @@ class Clipped:
 
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "descent": Descent,
-    "momentum": Momentum,
+    "momentum": lambda: Decaying(solver=Momentum(), after=200),
     "adagrad": AdaGrad,
     "rmsprop": lambda: Decaying(solver=RMSProp()),
     "adam": lambda: Decaying(solver=Adam()),
 }
-"""By the names of `config.SOLVERS`; `exact` is no solver but `weights.refit`. What takes steps of
-one size however small the gradient needs them to decay; `AdaGrad`'s do so by themselves."""
+"""By the names of `config.SOLVERS`; `exact` is no solver but `weights.refit`. Steps
+decay where they are long or of one size however small the gradient; `AdaGrad`'s do so by itself."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxopt.arrays import Array
+from onnxopt.pruning.weights.factor import RIDGE
 from onnxopt.pruning.weights.solvers.problem import Problem, Slope
 from onnxopt.pruning.weights.solvers.solver import Solver
 
@@ -21,6 +22,8 @@ _MARGIN = 1.1
 """Power iteration ends below the largest eigenvalue."""
 _BETWEEN = 25
 """Steps between two looks at the progress."""
+_PATIENCE = 2
+"""Looks that see little progress before it is believed: momentum overshoots and comes back."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +41,7 @@ def refit_by_steps(
     problem: Problem,
     solver: Solver,
     *,
-    ridge: float = 0.01,
+    ridge: float = RIDGE,
     towards: Array | None = None,
     steps: int = 3000,
     tolerance: float = 1e-3,
@@ -46,8 +49,8 @@ def refit_by_steps(
     """Return what `weights.refit` returns for one group, by steps from the rows as they are.
 
     `problem` has at least one slope. `kept` is bool [columns]. Ends after `steps`, or when what was
-    gained since the last look is less than a share `tolerance` of all that was gained. After a pass
-    of several batches the rows are the mean over the pass, which evens out what they say.
+    gained between looks is less than a share `tolerance` of all that was gained. After a pass of
+    several batches the rows are the mean over the pass, which evens out what they say.
     """
     level = float(np.mean(problem.diagonal)) or 1.0
     pull = ridge * level
@@ -55,7 +58,7 @@ def refit_by_steps(
     start = np.where(kept, rows, 0.0) * np.where(kept, scale, 0.0)
     size = np.sqrt(np.mean(start * start, axis=1, keepdims=True))
     size = np.where(size > 0, size, 1.0)
-    aim = np.zeros(rows.shape) if towards is None else np.where(kept, towards, 0.0)
+    aim = np.where(kept, rows if towards is None else towards, 0.0)
     steepest = _steepest(problem, scale, pull, len(rows))
 
     def slope_at(slope: Slope, v: Array) -> tuple[Array, float]:
@@ -88,7 +91,7 @@ class _Progress:
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
         self.first = self.last = np.inf
-        self.steps = 0
+        self.steps = self.idle = 0
 
     def ended(self, loss: float, steps: int) -> bool:
         if np.isinf(self.first):
@@ -97,8 +100,9 @@ class _Progress:
         if self.steps < _BETWEEN:
             return False
         little = self.last - loss <= self.tolerance * (self.first - loss)
+        self.idle = self.idle + 1 if little else 0
         self.steps, self.last = 0, loss
-        return little
+        return self.idle >= _PATIENCE
 
 
 def _steepest(problem: Problem, scale: Array, pull: float, outputs: int) -> float:
