@@ -121,11 +121,8 @@ class Session:
                 maker = MAKERS["data" if task.exam else "ort"]
                 subprocess.run([str(maker.python), str(FOLDER / script[0]), *script[1:], *rest],
                                check=True)  # fmt: skip
-        if task.prepared and not task.model.exists():
-            task.model.parent.mkdir(parents=True, exist_ok=True)
-            command = [str(MAKERS[OWN].python), "-m", OWN, "optimize", str(task.source)]
-            command += ["-o", str(task.model), "--target", "portable", "--quiet"]
-            subprocess.run([*command, "--no-verify", "--no-measure"], check=True)
+        if task.prepared:
+            _optimize(task, task.model, "portable")
         return True
 
     def compare(self, trial: Trial, candidate: Candidate, steps: tuple[str, ...]) -> None:
@@ -135,6 +132,8 @@ class Session:
             cells.pop(candidate.name, None)
         empty: Results = {"made": {}, "judged": {}, "scores": {}, "speed": {}, "patterns": {}}
         cell = cells.setdefault(candidate.name, empty)
+        if candidate.fused:
+            _optimize(trial.task, trial.task.fused, "cpu")
         splits = data_store.splits(trial.task.data)
         for split in splits[: 1 if self.quick or not candidate.everywhere else trial.splits]:
             if "prune" in steps:
@@ -220,6 +219,15 @@ class Session:
             pruning_coverage.cover(found, self.save, most=_QUICK_SAMPLES if self.quick else None)
         else:
             pruning_memory.measure(found, self.save)
+
+
+def _optimize(task: Task, output: Path, target: str) -> None:
+    """Optimize the model of a task, unless that was done."""
+    if not output.exists():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(MAKERS[OWN].python), "-m", OWN, "optimize", str(task.source)]
+        command += ["-o", str(output), "--target", target, "--quiet"]
+        subprocess.run([*command, "--no-verify", "--no-measure"], check=True)
 
 
 def is_made(cell: Results, split: str) -> bool:

@@ -31,6 +31,7 @@ of the model; that, what is invalid and what crashed are faults of onnxopt."""
 KINDS = ("light", "simple", "pytorch-converted", "pytorch-operator")
 _TIMEOUT = 900.0
 _SHARE = "0.3"
+_SAID = ("error:", "failed:")
 _EMPTY = re.compile(r"\b(no|nothing|without|none)\b", re.IGNORECASE)
 Verdict = dict[str, Any]
 
@@ -72,12 +73,12 @@ def prune(model: Path, folder: Path) -> Verdict:
 
 def refusal(said: str, error: str | None, words: set[str]) -> Verdict:
     """Say whether the command refused in words that help, or broke."""
-    line = next((line for line in said.splitlines() if line.startswith("error:")), None)
+    line = next((line for line in said.splitlines() if line.startswith(_SAID)), None)
     if line is None or "Traceback" in said or "this is a fault of onnxopt" in said:
         return {"status": CRASHED, "why": (error or "it ended well but wrote no model")[:400]}
     named = words & set(re.findall(r"[\w./:-]+", said))
     status = REFUSED if named or _EMPTY.search(line) else VAGUE
-    return {"status": status, "why": line.removeprefix("error:").strip()[:400]}
+    return {"status": status, "why": line.partition(":")[2].strip()[:400]}
 
 
 def gone(report: Path) -> Verdict:

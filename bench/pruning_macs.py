@@ -14,13 +14,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Attention")
 Shape = tuple[int, ...]
 
 
 def macs(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> int:
     """Return the multiply-adds of one run on a feed."""
-    nodes = [node for node in model.graph.node if node.op_type in PRODUCTS]
+    nodes = [node for node in model.graph.node if node.op_type in PRODUCTS and not node.domain]
     names = {name for node in nodes for name in (*node.input[:2], node.output[0])}
     known = shapes(model, names, feed)
     return sum(_of(node, known) for node in nodes)
@@ -32,6 +32,8 @@ def _of(node: onnx.NodeProto, known: Mapping[str, Shape]) -> int:
         return math.prod(known[node.output[0]]) * math.prod(second[1:])
     if node.op_type == "ConvTranspose":
         return math.prod(first) * math.prod(second[1:])
+    if node.op_type == "Attention":
+        return 2 * math.prod(known[node.output[0]]) * second[-2]
     turned = any(entry.name == "transA" and entry.i for entry in node.attribute)
     return math.prod(known[node.output[0]]) * first[-2 if turned else -1]
 

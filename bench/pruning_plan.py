@@ -38,6 +38,11 @@ class Task:
         return REFERENCES / f"{self.name}.onnx" if self.prepared else self.source
 
     @property
+    def fused(self) -> Path:
+        """What onnxopt makes of it for the CPU, for a peer that needs operators fused."""
+        return REFERENCES / f"{self.name} for cpu.onnx"
+
+    @property
     def data(self) -> str:
         """Where samples of it lie."""
         return self.calibration or self.exam or self.name
@@ -76,13 +81,20 @@ class Candidate:
     """A pruner of a peer, or onnxopt with options; `maker` is whose environment it runs in.
 
     What is tried `everywhere` is made and judged on all splits of the data, the others on the
-    first. Options are added to those of the trial and prevail.
+    first. Options are added to those of the trial and prevail. What is `fused` is given what
+    `onnxopt optimize --target cpu` makes of the model: onnxsim knows no Gelu that is written out.
     """
 
     name: str
     maker: str = OWN
     options: tuple[str, ...] = ()
     everywhere: bool = False
+    fused: bool = False
+
+    @property
+    def recipe(self) -> str:
+        """What `pruning_peer.py` calls it."""
+        return self.name.removesuffix(" after onnxopt")
 
 
 _PLAIN = "--no-measure"
@@ -110,6 +122,7 @@ CANDIDATES = {
             everywhere=True,
         ),
         Candidate(name="onnxsim l2", maker="onnxsim", everywhere=True),
+        Candidate(name="onnxsim l2 after onnxopt", maker="onnxsim", fused=True),
         *(
             Candidate(name=f"onnxsim {recipe}", maker="onnxsim")
             for recipe in (
@@ -208,7 +221,7 @@ def _sentences() -> Iterator[Trial]:
         "minilm_l6 neurons 0.3": (
             ("--structure", "channel", "--sparsity", "0.3", *kept),
             "sparsity=0.3",
-            (*_CHANNELS, "onnxopt by layer"),
+            (*_CHANNELS, "onnxsim l2 after onnxopt", "onnxopt by layer"),
         ),
         "minilm_l6 layer": (
             ("--structure", "block", "--target-macs", f"{ONE_LAYER:g}"),
@@ -218,7 +231,7 @@ def _sentences() -> Iterator[Trial]:
         "minilm_l6 rank": (
             ("--structure", "rank", "--target-macs", f"{HALF_DENSE:g}"),
             f"macs={HALF_DENSE:g}",
-            (*_USUAL, "onnxopt without refit", "onnxopt as channels", "onnxsim l2"),
+            (*_USUAL, "onnxopt without refit", "onnxopt as channels", "onnxsim l2 after onnxopt"),
         ),
     }
     for name, (options, how, candidates) in asked.items():
@@ -244,7 +257,12 @@ def _structure() -> Iterator[Trial]:
                     *("--scope", "layer", _PLAIN),
                 ),
                 how=f"sparsity={share:g}",
-                candidates=("onnxopt l2 without refit", RANDOM[1], "onnxsim l2", "onnxsim heads"),
+                candidates=(
+                    "onnxopt l2 without refit",
+                    RANDOM[1],
+                    "onnxsim l2 after onnxopt",
+                    "onnxsim heads",
+                ),
                 samples=False,
             )
 
@@ -290,10 +308,11 @@ QUICK_CANDIDATES = ("onnxopt", *RANDOM, "onnxsim l2")
 def command(trial: Trial, candidate: Candidate, split: str, output: Path) -> list[str]:
     """Return the command line that prunes a trial's model into `output`."""
     calibration = data_store.folder_of(trial.task.data, split, data_store.CALIBRATION)
-    python, model = str(MAKERS[candidate.maker].python), str(trial.task.model)
+    python = str(MAKERS[candidate.maker].python)
+    model = str(trial.task.fused if candidate.fused else trial.task.model)
     if candidate.maker != OWN:
         script = str(FOLDER / "pruning_peer.py")
-        return [python, script, candidate.name, model, str(calibration), str(output), trial.how]
+        return [python, script, candidate.recipe, model, str(calibration), str(output), trial.how]
     told = ["--calibration", str(calibration)] if trial.samples else []
     told += ["-o", str(output), "--json", str(output.with_name("report.json")), "--quiet"]
     return [

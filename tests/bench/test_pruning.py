@@ -13,26 +13,24 @@ import quantization_judge
 import record
 from process import Run
 
-from onnxopt.config import IMPORTANCES, STRUCTURES, PruneConfig
-
-OUTSIDE = {"--calibration", "-o", "--json", "--quiet", "--no-refit", "--no-measure"}
-"""Options that are no field of the configuration, or switch one off."""
+from onnxopt.cli.prune import command
+from onnxopt.config import PruneConfig
 
 
 def option(words, name):
     return words[words.index(name) + 1]
 
 
-def test_own_commands_ask_for_options_that_there_are(tmp_path):
-    known = OUTSIDE | {f"--{name.replace('_', '-')}" for name in PruneConfig.__dataclass_fields__}
+def test_own_commands_ask_for_what_the_command_takes(tmp_path):
     for trial in plan.TRIALS.values():
         for candidate in trial.chosen():
             if candidate.maker == plan.OWN:
                 told = plan.command(trial, candidate, "0", tmp_path / "model.onnx")
-                assert {word for word in told[3:] if word.startswith("-")} <= known
-                assert option(told, "--structure") in STRUCTURES
-                if "--importance" in told:
-                    assert option(told, "--importance") in IMPORTANCES
+                asked = command.make_context("prune", told[4:]).params
+                asked |= {"refit": not asked["no_refit"], "measure": not asked["no_measure"]}
+                fields = (PruneConfig.__dataclass_fields__.keys() & asked) - {"target"}
+                config = PruneConfig(**{name: asked[name] for name in fields})
+                config.check(samples=asked["calibration"] is not None)
 
 
 def test_the_random_control_is_in_every_trial():
@@ -40,6 +38,12 @@ def test_the_random_control_is_in_every_trial():
         alone = trial.name == "efficientnet_lite0 latency 0.8"
         assert alone or plan.RANDOM[1] in trial.candidates, trial.name
         assert alone or not trial.samples or plan.RANDOM[0] in trial.candidates
+
+
+def test_peers_have_recipes():
+    text = (plan.FOLDER / "pruning_peer.py").read_text(encoding="utf-8")
+    peers = [c for c in plan.CANDIDATES.values() if c.maker != plan.OWN]
+    assert all(f'"{candidate.recipe}":' in text for candidate in peers)
 
 
 def test_tasks_are_judged_by_exams_that_there_are():
@@ -145,6 +149,7 @@ def test_the_twin_is_measured_once(tmp_path, runs, monkeypatch):
     ("said", "status"),
     [
         ("error: Softmax keeps the only group as it is\nhint: none", coverage.REFUSED),
+        ("failed: Softmax keeps all units of it; nothing could go", coverage.REFUSED),
         ("error: there is nothing to prune in it\nhint: none", coverage.REFUSED),
         ("error: it cannot be done\nhint: none", coverage.VAGUE),
         ("Traceback (most recent call last):\nKeyError: 'x'", coverage.CRASHED),
