@@ -120,14 +120,16 @@ def latency_of(
     *,
     threads: int,
     cover: float = COVER,
+    sessions: int = SESSIONS,
     progress: Progress | None = None,
 ) -> Latency:
     """Measure a model that stands at `path`, too, on one sample, and predict its narrower kin.
 
-    `widths` are those that each group may have; `cover` is 0 where no nodes are to be measured by
-    themselves: that takes two seconds for the rest, and a minute for that. Raises `ProviderError`.
+    `widths` are those that each group may have. `work` has to be that of shapes as in `feed`. With
+    a `cover` of 0 no nodes are measured by themselves, which takes a few seconds instead of up to a
+    minute. Raises `ProviderError`.
     """
-    ms = profile_nodes(model, path, feed, threads=threads, progress=progress)
+    ms = profile_nodes(model, path, feed, threads=threads, sessions=sessions, progress=progress)
     chosen = _that_matter(model, work, ms, widths, cover)
     grids = {}
     if chosen:
@@ -136,7 +138,7 @@ def latency_of(
             widths,
             threads=threads,
             full=work.macs.full,
-            sessions=SESSIONS,
+            sessions=sessions,
             progress=progress,
         )
     return predicted(work, ms, grids)
