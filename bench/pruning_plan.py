@@ -177,7 +177,7 @@ ONE_LAYER = 0.85
 _ATTENTION = tuple(
     f"encoder.layer.{layer}.attention.self.{which}.weight_T"
     for layer in range(6)
-    for which in ("query", "key", "value")
+    for which in ("key", "value")
 )
 
 
