@@ -7,8 +7,7 @@ import pytest
 from onnxopt.graph import io
 from onnxopt.graph.editor import Editor
 from onnxopt.graph.signature import signature_of
-from onnxopt.judging.samples import Samples
-from onnxopt.pruning.factored import allocate, factor_layer, factorable, factored
+from onnxopt.pruning.factored import factor_layer, factor_layers, factorable, siblings
 from onnxopt.pruning.weights.rank import Factors
 from onnxopt.sweep import matrix
 from tests.pruning.blocks.nets import built, sentences, transformer
@@ -79,40 +78,31 @@ def test_layers_in_groups_narrow_ones_and_computed_weights_stay_whole():
     assert factorable(model) == {}
 
 
-def samples(count=24):
-    feeds = sentences(count, length=12)
-    return Samples(lambda: feeds)
+def test_layers_that_read_the_same_share_a_factor():
+    model, other = transformer(1, 32), transformer(1, 32)
+    groups = siblings(factorable(model).values())
+    assert sorted(map(len, groups)) == [1, 1, 3]
+    (three,) = (group for group in groups if len(group) == 3)
+    before = len(model.graph)
+    rows = np.concatenate([matrix.rows_of(node, 18) for node in three])
+    left, values, right = np.linalg.svd(rows, full_matrices=False)
+    made = Factors(up=left * values, down=right, shift=np.zeros(96))
+    factor_layers(Editor(model), three, made)
+    onnx.checker.check_model(io.to_proto(model), full_check=True)
+    # One node for the factor, and three that add biases.
+    assert len(model.graph) == before + 4
+    feed = sentences(1)[0]
+    (found,), (expected,) = (outputs(io.to_proto(one), feed) for one in (model, other))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_share_of_the_macs_is_left_and_the_rest_is_near():
-    model = transformer(2, 32)
-    found = factored(model, samples(), 0.6)
-    proto = io.to_proto(found.model)
-    onnx.checker.check_model(proto, full_check=True)
-    assert signature_of(found.model) == signature_of(model)
-    assert 0.5 < found.share <= 0.6
-    assert {layer.node for layer in found.layers} == set(factorable(model))
-    assert any(layer.rank is not None for layer in found.layers)
-    whole = factored(model, samples(), 1.0)
-    assert all(layer.rank is None for layer in whole.layers)
-    (before,), (after,) = (
-        outputs(io.to_proto(one), sentences(1, seed=9)[0]) for one in (model, whole.model)
-    )
-    np.testing.assert_allclose(before, after, rtol=1e-4, atol=1e-5)
-
-
-def test_protected_layers_stay_whole():
-    model = transformer(1, 32)
-    name = next(iter(factorable(model)))
-    found = factored(model, samples(8), 0.6, protect=(name,))
-    assert name not in {layer.node for layer in found.layers}
-
-
-def test_what_falls_off_quickly_gets_the_lower_rank():
-    quick = np.concatenate([np.geomspace(1, 1e-6, 65)])
-    slow = np.linspace(1, 0, 65)
-    sides, macs = {"q": (64, 64), "s": (64, 64)}, {"q": 4096, "s": 4096}
-    chosen = allocate({"q": quick, "s": slow}, sides, macs, 0.7)
-    assert chosen["s"] is None
-    assert chosen["q"] in (8, 16, 24)
-    assert allocate({"q": quick, "s": slow}, sides, macs, 1.0) == {"q": None, "s": None}
+def test_convolutions_with_other_windows_share_nothing():
+    text = """(float[1,16,8,8] x) => (float[] y) {
+        a = Conv <strides=[2,2]> (x, w)
+        b = Conv <strides=[2,2]> (x, w)
+        c = Conv <strides=[2,2], pads=[1,1,1,1]> (x, v)
+        d = Add(a, b)
+        y = Add(d, c)
+    }"""
+    model = built(text, w=normal(16, 16, 1, 1), v=normal(16, 16, 3, 3))
+    assert [len(group) for group in siblings(factorable(model).values())] == [2, 1]

@@ -83,7 +83,7 @@ def sentences(count, seed=0, length=6):
     ]
 
 
-def convolutions():
+def convolutions(width=6):
     """Return a stem, a residual block, and a stack of two convolutions without a sum."""
     text = """(float[N,3,8,8] x) => (float[N,4] y) {
         a = Conv <pads=[1,1,1,1]> (x, w0)
@@ -101,10 +101,10 @@ def convolutions():
         f = Flatten(g)
         y = Gemm <transB=1> (f, w5)
     }"""
-    small = {f"w{n}": 0.15 * normal(6, 6, 3, 3, seed=n) for n in (1, 2, 3, 4)}
+    inner = {f"w{n}": 0.15 * normal(width, width, 3, 3, seed=n) for n in (1, 2, 3, 4)}
     return built(
-        text, w0=0.4 * normal(6, 3, 3, 3), w5=normal(4, 6), b1=0.1 * normal(6),
-        b3=0.1 * normal(6, seed=1), **small,
+        text, w0=0.4 * normal(width, 3, 3, 3), w5=normal(4, width), b1=0.1 * normal(width),
+        b3=0.1 * normal(width, seed=1), **inner,
     )  # fmt: skip
 
 

@@ -1,0 +1,317 @@
+"""Gives layers a low rank, where that takes fewer multiplications, from front to back.
+
+Layers that read the same (the queries, keys and values of attention) share the factor in front: for
+the same work they keep more. Where something is added to a layer's output, as in a residual block,
+the layer makes up for what is off in that, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxopt.arrays import Array
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor
+from onnxopt.graph.profile import known_macs
+from onnxopt.judging.samples import Samples
+from onnxopt.pruning.factored import factor_layers, factorable, siblings, sides
+from onnxopt.pruning.weights import rank as ranks
+from onnxopt.sweep import matrix, patches
+from onnxopt.sweep.line import Line
+from onnxopt.sweep.moments import Moments
+from onnxopt.sweep.together import Stop, moments, together
+
+_STEP = 8
+"""Ranks are multiples of it: what kernels like."""
+Progress = Callable[[str, float | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactoredLayer:
+    """Layers that read the same and were looked at: `rank` is None where they stayed whole.
+
+    `outputs` are those of all of them. MACs are those of one run, as `profile.macs` counts them.
+    `lost` is the error over the energy of the outputs where samples were held back, for the input
+    that they get by then.
+    """
+
+    nodes: tuple[str, ...]
+    outputs: int
+    columns: int
+    rank: int | None
+    macs_before: int
+    macs_after: int
+    lost: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Factored:
+    """A model with factored layers; `share` is what is left of the MACs of the layers looked at."""
+
+    model: ir.Model
+    layers: tuple[FactoredLayer, ...]
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Layers that get one rank: the names of their nodes, and the matrix they make up together."""
+
+    nodes: tuple[str, ...]
+    outputs: int
+    columns: int
+    macs: int
+
+    @property
+    def most(self) -> int:
+        """The highest rank that takes fewer multiplications."""
+        return ranks.break_even(self.outputs, self.columns)
+
+    def work(self, rank: int | None) -> float:
+        """Return the MACs of a rank."""
+        if rank is None:
+            return self.macs
+        return self.macs * rank * (self.outputs + self.columns) / (self.outputs * self.columns)
+
+
+def factored(
+    model: ir.Model,
+    samples: Samples,
+    share: float,
+    *,
+    protect: Collection[str] = (),
+    even: bool = False,
+    ridge: float = 0.1,
+    pull: float = 1.0,
+    room: int = 1 << 30,
+    progress: Progress | None = None,
+) -> Factored:
+    """Return a copy whose layers keep a share of their MACs, split where that loses least.
+
+    Ranks are given out by error over the energy of a layer's output per MAC, from a first look at
+    all layers; with `even` every layer keeps the same share. Then each is split in turn, to come
+    near to what it made in `model` with the input that it gets by now. `ridge` and `pull` are those
+    of `rank.spectrum`.
+    """
+    work = _Work(model, samples, protect, ridge, pull)
+    chosen = {unit.nodes: _even(unit, share) for unit in work.units.values()}
+
+    def told(text: str) -> Callable[[float], None] | None:
+        return None if progress is None else lambda done: progress(text, done)
+
+    stops = [unit.nodes[0] for unit in work.units.values()]
+    if not even and stops:
+        together(
+            model, work.student, stops, samples.all(), work.look, room=room,
+            progress=told("looking at layers"),
+        )  # fmt: skip
+        chosen = allocate(list(work.units.values()), work.curves, share)
+    layers: list[FactoredLayer] = []
+    if stops:
+        together(
+            model, work.student, stops, samples.all(),
+            lambda stop: layers.append(work.split(stop, chosen)), room=room,
+            progress=told("splitting layers"),
+        )  # fmt: skip
+    before = sum(layer.macs_before for layer in layers)
+    left = sum(layer.macs_after for layer in layers) / max(before, 1)
+    return Factored(model=work.student, layers=tuple(layers), share=left)
+
+
+class _Work:
+    """The model on its way to low rank, and what is known of its layers."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        samples: Samples,
+        protect: Collection[str],
+        ridge: float,
+        pull: float,
+    ) -> None:
+        self.student = model.clone()
+        self.editor = Editor(self.student)
+        self.samples, self.ridge, self.pull = samples, ridge, pull
+        self.opset = self.student.opset_imports.get("", 0)
+        self.nodes = factorable(self.student, protect)
+        # Before any segment is cut: a bias is a node more.
+        for node in self.nodes.values():
+            matrix.biased(self.editor, node)
+        self.units = {
+            group[0].name or "": self._unit(group) for group in siblings(self.nodes.values())
+        }
+        self.curves: dict[tuple[str, ...], Array] = {}
+
+    def _unit(self, group: Sequence[ir.Node]) -> Unit:
+        sizes = [sides(node, self.opset) for node in group]
+        macs = sum(
+            known_macs(node) or math.prod(size) for node, size in zip(group, sizes, strict=True)
+        )
+        return Unit(
+            nodes=tuple(node.name or "" for node in group),
+            outputs=sum(size[0] for size in sizes),
+            columns=sizes[0][1],
+            macs=macs,
+        )
+
+    def look(self, stop: Stop) -> None:
+        """See what each rank of a unit loses while nothing is split yet."""
+        unit = self.units[stop.name]
+        fit, held = self._moments(stop)
+        whole = fit.merged(held)
+        rows, weights = self._rows(unit, whole)
+        seen = ranks.spectrum(rows, whole, self.ridge, math.inf, weights=weights)
+        self.curves[unit.nodes] = seen.lost / max(seen.energy, 1e-30)
+
+    def split(self, stop: Stop, chosen: Mapping[tuple[str, ...], int | None]) -> FactoredLayer:
+        """Give a unit its rank."""
+        unit = self.units[stop.name]
+        rank, loss = chosen[unit.nodes], 0.0
+        if rank is not None:
+            fit, held = self._moments(stop)
+            whole = fit.merged(held)
+            rows, weights = self._rows(unit, whole)
+            if held.samples:
+                tried = ranks.spectrum(rows, fit, self.ridge, self.pull, weights=weights)
+                loss = ranks.lost(rows, held, ranks.cut_off(rows, fit, tried, rank))
+            gap = gap_of(stop, self.editor) if len(unit.nodes) == 1 else None
+            found = ranks.spectrum(rows, whole, self.ridge, self.pull, weights=weights, gap=gap)
+            made = ranks.cut_off(rows, whole, found, rank, gap)
+            factor_layers(self.editor, [self.nodes[name] for name in unit.nodes], made)
+        return FactoredLayer(
+            nodes=unit.nodes,
+            outputs=unit.outputs,
+            columns=unit.columns,
+            rank=rank,
+            macs_before=unit.macs,
+            macs_after=round(unit.work(rank)),
+            lost=loss,
+        )
+
+    def _rows(self, unit: Unit, seen: Moments) -> tuple[Array, Array]:
+        """Return the weights of a unit below each other, and what makes its layers count alike."""
+        rows = [matrix.rows_of(self.nodes[name], self.opset) for name in unit.nodes]
+        energy = [max(float(ranks.energies(part, seen).sum()), 1e-30) for part in rows]
+        scales = [np.full(len(part), one**-0.5) for part, one in zip(rows, energy, strict=True)]
+        return np.concatenate(rows), np.concatenate(scales)
+
+    def _moments(self, stop: Stop) -> tuple[Moments, Moments]:
+        return moments(_pairs(stop), self.samples.is_held)
+
+
+def _pairs(stop: Stop) -> Iterator[tuple[Array, Array]]:
+    """Yield what a layer reads of each sample in both models, as [1, rows, columns]."""
+    node, other = stop.node, stop.teacher.nodes[stop.name]
+    for sample in range(stop.samples):
+        yield (
+            patches.read_by(_get(stop.teacher, sample, other), other, stop.student.model),
+            patches.read_by(_get(stop.student, sample, node), node, stop.student.model),
+        )
+
+
+def _get(line: Line, sample: int, node: ir.Node) -> Array:
+    value = node.inputs[0]
+    assert value is not None
+    return line.get(sample, value.name or "")
+
+
+def gap_of(stop: Stop, editor: Editor) -> ranks.Gap | None:
+    """Return what is off in that which is added to a layer's output; None where nothing is known.
+
+    It has to be computed before the layer is, as the other side of a residual sum is.
+    """
+    node = stop.node
+    added = _added(node)
+    rows = matrix.rows_of(node, editor.opset(node.graph))
+    cross, mean = np.zeros(rows.shape), np.zeros(len(rows))
+    seen = np.zeros(rows.shape[1])
+    for sample, (_, q) in enumerate(_pairs(stop)):
+        try:
+            off = stop.teacher.get(sample, added) - stop.student.get(sample, added)
+        except KeyError:
+            return None
+        e = _rows_of_sum(off, node, q.shape[2])
+        if e.shape != (q.shape[1], len(rows)):
+            return None
+        cross += e.T @ q[0] / len(e)
+        mean += e.mean(axis=0)
+        seen += q[0].mean(axis=0)
+    count = stop.samples
+    centred = cross / count - np.outer(mean / count, seen / count)
+    return ranks.Gap(cross=centred, mean=mean / count)
+
+
+def _added(node: ir.Node) -> str:
+    """Return the name of what is added to a layer's output, behind its bias."""
+    value = node.outputs[0]
+    while facts.is_private(value):
+        use = next(iter(facts.uses(value)))
+        if use.node.op_type != "Add" or use.node.graph is not node.graph:
+            return ""
+        other = use.node.inputs[1 - use.idx]
+        if not facts.is_constant(other):
+            return "" if other is None else other.name or ""
+        value = use.node.outputs[0]
+    return ""
+
+
+def _rows_of_sum(off: Array, node: ir.Node, columns: int) -> Array:
+    """Return the rows of a tensor beside a layer's output that go with those of its input."""
+    if node.op_type == "Conv":
+        ones = (1,) * (off.ndim - 2)
+        window = patches.Window(
+            kernel=ones, strides=ones, dilations=ones, pads=(0,) * (2 * len(ones))
+        )
+        return np.asarray(patches.convolved(off, window, patches.enough(columns))[0])
+    rows = off.reshape(-1, off.shape[-1])
+    return np.asarray(rows[:: max(1, math.ceil(len(rows) / patches.enough(columns)))])
+
+
+def _even(unit: Unit, share: float) -> int | None:
+    """Return the rank that leaves a share of a unit's MACs."""
+    rank = int(share * unit.outputs * unit.columns / (unit.outputs + unit.columns))
+    rank = rank // _STEP * _STEP
+    return rank if _STEP <= rank <= unit.most else None
+
+
+def allocate(
+    units: Sequence[Unit], curves: Mapping[tuple[str, ...], Array], share: float
+) -> dict[tuple[str, ...], int | None]:
+    """Return the rank of each unit, None where it stays whole, for a share of all MACs.
+
+    At a price of MACs each takes the rank, or stays whole, that comes cheapest with its error; the
+    price is the least at which the share is kept.
+    """
+    total = max(sum(unit.macs for unit in units), 1)
+    options = {unit.nodes: _options(unit, curves[unit.nodes]) for unit in units}
+
+    def at(magnitude: float) -> dict[tuple[str, ...], tuple[int | None, float, float]]:
+        # Prices are spread over all magnitudes: 1e-12 … 1e12 for all MACs together.
+        price = 10 ** (24 * magnitude - 12) / total
+        return {
+            name: min(ways, key=lambda one: (one[2] + price * one[1], one[1]))
+            for name, ways in options.items()
+        }
+
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if sum(one[1] for one in at(middle).values()) > share * total:
+            low = middle
+        else:
+            high = middle
+    return {name: one[0] for name, one in at(high).items()}
+
+
+def _options(unit: Unit, curve: Array) -> list[tuple[int | None, float, float]]:
+    """Return rank, MACs and error of each way to compute a unit."""
+    most = min(unit.most, len(curve) - 1)
+    split: list[tuple[int | None, float, float]] = [
+        (rank, unit.work(rank), float(curve[rank])) for rank in range(_STEP, most + 1, _STEP)
+    ]
+    return [(None, float(unit.macs), 0.0), *split]
