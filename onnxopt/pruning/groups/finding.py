@@ -42,11 +42,14 @@ def find_groups(model: ir.Model, *, protect: Collection[str] = ()) -> Groups:
     """Return what can be taken out of a model, in the order of its graph.
 
     `protect` are names of nodes, tensors or weights: what they make and read stays. Nothing is
-    changed, but shapes that are not known yet are inferred, and noted in the model. Raises
+    changed, but shapes of inner tensors that are not known yet are inferred, and noted. Raises
     ValueError where nodes or tensors have no names of their own (see `naming.tell_apart`).
     """
     _check_names(model)
+    declared = [(value, value.shape, value.type) for value in model.graph.outputs]
     shapes.infer(model)
+    for value, shape, kind in declared:
+        value.shape, value.type = shape, kind
     units = Units(opset=model.opset_imports.get("", 0), labels=Labels(), outer=model.graph)
     for graph in facts.graphs_within(model.graph):
         walk(units, graph, STEPS)

@@ -161,3 +161,5 @@ def _frozen(units: Units, named: Mapping[ir.Value, Array]) -> Iterator[Frozen]:
         tensors = [first[one] for one in sorted(found) if one in first]
         if tensors:
             yield Frozen(tensor=tensors[0], node=reason.why.node, reason=reason.why.text)
+    for tensor, why in units.refusals:
+        yield Frozen(tensor=tensor, node=why.node, reason=why.text)

@@ -19,7 +19,6 @@ from onnxopt.pruning.groups.joins import Part, joined, part_of
 from onnxopt.pruning.groups.units import Units, because, varying
 from onnxopt.pruning.plan import Role
 
-_COMPUTED = "the weight of {} is computed"
 _IN_GROUPS = "{} convolves in groups"
 
 
@@ -37,10 +36,21 @@ def read_along(walk: Units, node: ir.Node, place: int, axis: int, count: int) ->
     return walk.flat(labels, others, why).reshape(-1)
 
 
+def no_constant(walk: Units, node: ir.Node, place: int) -> bool:
+    """Refuse a layer whose weight is no constant."""
+    value = node.inputs[place]
+    if value is not None and value.is_graph_input() and value.is_initializer():
+        return walk.refuse(f"whoever runs the model may give {node.op_type} another weight")
+    maker = None if value is None else value.producer()
+    if maker is not None and maker.op_type == "DequantizeLinear":
+        return walk.refuse(f"the weight of {node.op_type} is quantized")
+    return walk.refuse(f"the weight of {node.op_type} is computed")
+
+
 def _conv(walk: Units, node: ir.Node) -> bool:
     weight = facts.static_shape(node.inputs[1])
     if weight is None or not facts.is_constant(node.inputs[1]):
-        return walk.refuse(_COMPUTED.format(node.op_type))
+        return no_constant(walk, node, 1)
     turned = node.op_type == "ConvTranspose"
     groups = int(facts.attribute(node, "group", walk.opset) or 1)
     tail = [1] * (len(weight) - 2)
@@ -139,7 +149,7 @@ def _gemm(walk: Units, node: ir.Node) -> bool:
         axis, inner = (-1 if turned[1] else -2), (-2 if turned[0] else -1)
         made = _multiplied(walk, node, place=1, axis=axis, inner=inner, outer=-3 - inner)
     else:
-        return walk.refuse(_COMPUTED.format("Gemm"))
+        return no_constant(walk, node, 1)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         made = _plus(walk, node, made)
     walk.write(node.outputs[0], made)

@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from onnxopt.arrays import Array
 from onnxopt.channels import moving
 from onnxopt.channels.walk import Step, whole
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.pruning.groups.reshaping import regrouped
 from onnxopt.pruning.groups.units import Units, because, varying
 
 _COUNTED = "the number of these channels is computed with"
@@ -38,44 +38,14 @@ def _reshape(walk: Units, node: ir.Node) -> bool:
     read = walk.read(node, 0)
     if old is None or new is None or not read.any():
         return _moved(walk, node)
-    made = moving.reshaped(read, old, new)
-    if made is None:
-        made = _regrouped(walk, node, whole(read, len(old)), old, new)
+    made = regrouped(read, old, new)
     if made is None:
         return walk.refuse("Reshape mixes these channels with axes of unknown size")
-    walk.write(node.outputs[0], made)
+    if made.joined is not None:
+        first = made.joined[:, :1]
+        walk.tie(made.joined, first, because(node, "Reshape joins these channels"))
+    walk.write(node.outputs[0], made.labels)
     return True
-
-
-def _regrouped(
-    walk: Units,
-    node: ir.Node,
-    labels: Array,
-    old: tuple[facts.Dim, ...],
-    new: tuple[facts.Dim, ...],
-) -> Array | None:
-    """Return where labels come to lie that differ along one axis, whatever is behind it.
-
-    All in front stays as it is, and the axis becomes one that is a part or a multiple of it: [C, h,
-    w] becomes [C/k, k·h·w], or back.
-    """
-    axes = [axis for axis, size in enumerate(labels.shape) if size > 1]
-    if len(axes) != 1 or len(new) <= axes[0]:
-        return None
-    axis = axes[0]
-    one, other = old[axis], new[axis]
-    front = all(size is not None and size == new[at] for at, size in enumerate(old[:axis]))
-    if not front or not isinstance(one, int) or not isinstance(other, int) or 0 in (one, other):
-        return None
-    labels = labels.reshape(-1)
-    behind = [1] * (len(new) - axis - 1)
-    if one % other == 0 and behind:
-        parts = labels.reshape(other, -1)
-        walk.tie(parts, parts[:, :1], because(node, "Reshape joins these channels"))
-        return parts[:, 0].reshape(-1, *behind)
-    if other % one == 0:
-        return np.repeat(labels, other // one).reshape(-1, *behind)
-    return None
 
 
 def _concat(walk: Units, node: ir.Node) -> bool:

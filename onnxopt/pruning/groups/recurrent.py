@@ -11,7 +11,7 @@ import numpy as np
 from onnxopt.channels.walk import Step
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.pruning.groups.layers import read_along
+from onnxopt.pruning.groups.layers import no_constant, read_along
 from onnxopt.pruning.groups.units import Units, Why, because
 
 GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
@@ -19,9 +19,10 @@ GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 def _recurrent(walk: Units, node: ir.Node) -> bool:
     weights = [facts.static_shape(value) for value in node.inputs[1:3]]
-    biased = [value for value in (*node.inputs[3:4], *node.inputs[7:8]) if value is not None]
-    if not all(facts.is_constant(value) for value in (*node.inputs[1:3], *biased)):
-        return walk.refuse(f"the weights of {node.op_type} are computed")
+    for place in (1, 2, 3, 7):
+        value = node.inputs[place] if place < len(node.inputs) else None
+        if value is not None and not facts.is_constant(value):
+            return no_constant(walk, node, place)
     if weights[0] is None or weights[1] is None:
         return walk.refuse("the shape of a weight is not known")
     width, gates = weights[1][-1], GATES[node.op_type]

@@ -67,7 +67,8 @@ class Units(Walk):
     """What is known so far of the units of a model.
 
     `outer` is the model's graph; `origins` tells why a tensor that is computed cannot shrink,
-    `looked` at which inputs a step has, `why` why it gives up.
+    `looked` at which inputs a step has, `why` why it gives up, `refusals` where that kept it from
+    making any units.
     """
 
     outer: ir.Graph
@@ -77,6 +78,7 @@ class Units(Walk):
     kinds: list[tuple[Array, Kind]] = field(default_factory=list)
     origins: dict[ir.Value, Why] = field(default_factory=dict)
     looked: set[int] = field(default_factory=set)
+    refusals: list[tuple[str, Why]] = field(default_factory=list)
     why: str = ""
 
     def read(self, node: ir.Node, place: int) -> Array:
@@ -170,6 +172,8 @@ class Units(Walk):
     def freeze(self, node: ir.Node) -> None:
         """Let all that a node reads stay as it is, and what it writes too."""
         why = because(node, self.why or f"no rule for operator {node.op_type}")
+        if self.why and not any(self.read(node, place).any() for place in range(len(node.inputs))):
+            self.refusals.append((node.outputs[0].name or "", why))
         self.why = ""
         for place in range(len(node.inputs)):
             self.stay(self.read(node, place), why)
