@@ -8,13 +8,17 @@ the layer makes up for what is off in that, too.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from onnxopt.arrays import Array
-from onnxopt.graph import facts
+from onnxopt.errors import OnnxOptError
+from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.graph.profile import known_macs
@@ -29,6 +33,11 @@ from onnxopt.sweep.together import Stop, moments, together
 _STEP = 8
 """Ranks are multiples of it: what kernels like."""
 Progress = Callable[[str, float | None], None]
+Noise = Callable[[Path], float]
+"""Says how far a model is from the one that nothing was taken from: noise over signal of outputs,
+on samples that nothing was fitted on."""
+Ranks = Mapping[tuple[str, ...], int | None]
+"""By the nodes of a unit; None where they stay whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +94,7 @@ def factored(
     share: float,
     *,
     protect: Collection[str] = (),
-    even: bool = False,
+    noise: Noise | None = None,
     ridge: float = 0.1,
     pull: float = 1.0,
     room: int = 1 << 30,
@@ -93,10 +102,11 @@ def factored(
 ) -> Factored:
     """Return a copy whose layers keep a share of their MACs, split where that loses least.
 
-    Ranks are given out by error over the energy of a layer's output per MAC, from a first look at
-    all layers; with `even` every layer keeps the same share. Then each is split in turn, to come
-    near to what it made in `model` with the input that it gets by now. `ridge` and `pull` are those
-    of `rank.spectrum`.
+    `noise` judges models; each layer is split alone to see how much of its error arrives at the
+    outputs, and ranks are given out by that per MAC. Without it every layer keeps the same share:
+    errors of layers cannot be compared, a few outputs of great energy would speak for them all.
+    Then each is split in turn, to come near to what it made in `model` with the input that it gets
+    by now. `ridge` and `pull` are those of `rank.spectrum`.
     """
     work = _Work(model, samples, protect, ridge, pull)
     chosen = {unit.nodes: _even(unit, share) for unit in work.units.values()}
@@ -105,12 +115,13 @@ def factored(
         return None if progress is None else lambda done: progress(text, done)
 
     stops = [unit.nodes[0] for unit in work.units.values()]
-    if not even and stops:
+    if noise is not None and stops:
         together(
-            model, work.student, stops, samples.all(), work.look, room=room,
+            model, work.student, stops, samples.all(), partial(work.look, chosen), room=room,
             progress=told("looking at layers"),
         )  # fmt: skip
-        chosen = allocate(list(work.units.values()), work.curves, share)
+        arriving = work.arriving(noise, told("splitting each layer alone"))
+        chosen = allocate(list(work.units.values()), arriving, share)
     layers: list[FactoredLayer] = []
     if stops:
         together(
@@ -146,6 +157,7 @@ class _Work:
             group[0].name or "": self._unit(group) for group in siblings(self.nodes.values())
         }
         self.curves: dict[tuple[str, ...], Array] = {}
+        self.alone: dict[tuple[str, ...], ranks.Factors] = {}
 
     def _unit(self, group: Sequence[ir.Node]) -> Unit:
         sizes = [sides(node, self.opset) for node in group]
@@ -159,16 +171,39 @@ class _Work:
             macs=macs,
         )
 
-    def look(self, stop: Stop) -> None:
+    def look(self, chosen: Ranks, stop: Stop) -> None:
         """See what each rank of a unit loses while nothing is split yet."""
         unit = self.units[stop.name]
         fit, held = self._moments(stop)
         whole = fit.merged(held)
         rows, weights = self._rows(unit, whole)
         seen = ranks.spectrum(rows, whole, self.ridge, math.inf, weights=weights)
-        self.curves[unit.nodes] = seen.lost / max(seen.energy, 1e-30)
+        self.curves[unit.nodes] = seen.lost
+        rank = chosen[unit.nodes]
+        if rank is not None:
+            self.alone[unit.nodes] = ranks.cut_off(rows, whole, seen, rank)
 
-    def split(self, stop: Stop, chosen: Mapping[tuple[str, ...], int | None]) -> FactoredLayer:
+    def arriving(
+        self, noise: Noise, progress: Callable[[float], None] | None
+    ) -> dict[tuple[str, ...], Array]:
+        """Return by unit what each rank loses at the model's outputs, by what one of them does.
+
+        A unit whose loss cannot be measured stays whole.
+        """
+        found = {name: np.full(len(curve), math.inf) for name, curve in self.curves.items()}
+        for number, (name, made) in enumerate(self.alone.items()):
+            model = self.student.clone()
+            nodes = {node.name: node for node in model.graph}
+            factor_layers(Editor(model), [nodes[one] for one in name], made)
+            lost = _judged(model, noise)
+            here = float(self.curves[name][len(made.down)])
+            if math.isfinite(lost):
+                found[name] = self.curves[name] * (lost / here if here > 0 else 0.0)
+            if progress is not None:
+                progress((number + 1) / len(self.alone))
+        return found
+
+    def split(self, stop: Stop, chosen: Ranks) -> FactoredLayer:
         """Give a unit its rank."""
         unit = self.units[stop.name]
         rank, loss = chosen[unit.nodes], 0.0
@@ -202,6 +237,16 @@ class _Work:
 
     def _moments(self, stop: Stop) -> tuple[Moments, Moments]:
         return moments(_pairs(stop), self.samples.is_held)
+
+
+def _judged(model: ir.Model, noise: Noise) -> float:
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
+        path = Path(folder) / "factored.onnx"
+        io.save(model, path)
+        try:
+            return noise(path)
+        except OnnxOptError:
+            return math.inf
 
 
 def _pairs(stop: Stop) -> Iterator[tuple[Array, Array]]:

@@ -1,5 +1,7 @@
 """Layers get ranks by what they lose per MAC, and are split to make up for those before them."""
 
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -19,9 +21,15 @@ def samples(count=24):
     return Samples(lambda: feeds)
 
 
+def judged(model, feeds):
+    judge = Judge(io.to_proto(model).SerializeToString(), feeds)
+    return lambda path: judge.judge(path).noise
+
+
 def test_a_share_of_the_macs_is_left_and_the_rest_is_near():
     model = transformer(2, 32)
-    found = factored(model, samples(), 0.6)
+    noise = judged(model, sentences(4, seed=5))
+    found = factored(model, samples(), 0.6, noise=noise)
     proto = io.to_proto(found.model)
     onnx.checker.check_model(proto, full_check=True)
     assert signature_of(found.model) == signature_of(model)
@@ -29,7 +37,7 @@ def test_a_share_of_the_macs_is_left_and_the_rest_is_near():
     named = {name for layer in found.layers for name in layer.nodes}
     assert named == set(factorable(model))
     assert any(layer.rank is not None for layer in found.layers)
-    whole = factored(model, samples(), 1.0)
+    whole = factored(model, samples(), 1.0, noise=noise)
     assert all(layer.rank is None for layer in whole.layers)
     (before,), (after,) = (
         outputs(io.to_proto(one), sentences(1, seed=9)[0]) for one in (model, whole.model)
@@ -53,8 +61,13 @@ def test_what_falls_off_quickly_gets_the_lower_rank():
     assert allocate(units, curves, 1.0) == {("q",): None, ("s",): None}
 
 
+def test_what_cannot_be_judged_stays_whole():
+    found = factored(transformer(1, 32), samples(8), 0.5, noise=lambda path: math.inf)
+    assert {layer.rank for layer in found.layers} == {None}
+
+
 def test_an_even_share_gives_every_layer_the_same():
-    found = factored(transformer(1, 32), samples(8), 0.5, even=True)
+    found = factored(transformer(1, 32), samples(8), 0.5)
     ranks = [layer.rank for layer in found.layers]
     assert ranks == [8, 8, 8]
     assert found.share < 0.5
@@ -68,8 +81,7 @@ def test_later_layers_make_up_for_earlier_ones(share):
     noise = [
         judge.judge(io.to_proto(found.model).SerializeToString()).noise
         for found in (
-            factored(model, seen, share, even=True, ridge=0.001, pull=pull)
-            for pull in (0.01, np.inf)
+            factored(model, seen, share, ridge=0.001, pull=pull) for pull in (0.01, np.inf)
         )
     ]
     assert noise[0] < noise[1]
@@ -77,7 +89,7 @@ def test_later_layers_make_up_for_earlier_ones(share):
 
 def test_convolutions_are_split_too():
     model, feeds = convolutions(16), pictures(16)
-    found = factored(model, Samples(lambda: feeds), 0.6, even=True)
+    found = factored(model, Samples(lambda: feeds), 0.6)
     proto = io.to_proto(found.model)
     onnx.checker.check_model(proto, full_check=True)
     assert sum(layer.rank is not None for layer in found.layers) == 4
