@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,15 @@ import numpy as np
 
 from onnxopt.arrays import Array
 from onnxopt.errors import OnnxOptError
-from onnxopt.graph import facts, io
+from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.graph.profile import known_macs
 from onnxopt.judging.samples import Samples
 from onnxopt.pruning.factored import factor_layers, factorable, siblings, sides
+from onnxopt.pruning.gaps import gap_of, pairs
 from onnxopt.pruning.weights import rank as ranks
-from onnxopt.sweep import matrix, patches
-from onnxopt.sweep.line import Line
+from onnxopt.sweep import matrix
 from onnxopt.sweep.moments import Moments
 from onnxopt.sweep.together import Stop, moments, together
 
@@ -214,7 +214,7 @@ class _Work:
             if held.samples:
                 tried = ranks.spectrum(rows, fit, self.ridge, self.pull, weights=weights)
                 loss = ranks.lost(rows, held, ranks.cut_off(rows, fit, tried, rank))
-            gap = gap_of(stop, self.editor) if len(unit.nodes) == 1 else None
+            gap = gap_of(stop, len(rows)) if len(unit.nodes) == 1 else None
             found = ranks.spectrum(rows, whole, self.ridge, self.pull, weights=weights, gap=gap)
             made = ranks.cut_off(rows, whole, found, rank, gap)
             factor_layers(self.editor, [self.nodes[name] for name in unit.nodes], made)
@@ -236,7 +236,7 @@ class _Work:
         return np.concatenate(rows), np.concatenate(scales)
 
     def _moments(self, stop: Stop) -> tuple[Moments, Moments]:
-        return moments(_pairs(stop), self.samples.is_held)
+        return moments(pairs(stop), self.samples.is_held)
 
 
 def _judged(model: ir.Model, noise: Noise) -> float:
@@ -247,74 +247,6 @@ def _judged(model: ir.Model, noise: Noise) -> float:
             return noise(path)
         except OnnxOptError:
             return math.inf
-
-
-def _pairs(stop: Stop) -> Iterator[tuple[Array, Array]]:
-    """Yield what a layer reads of each sample in both models, as [1, rows, columns]."""
-    node, other = stop.node, stop.teacher.nodes[stop.name]
-    for sample in range(stop.samples):
-        yield (
-            patches.read_by(_get(stop.teacher, sample, other), other, stop.student.model),
-            patches.read_by(_get(stop.student, sample, node), node, stop.student.model),
-        )
-
-
-def _get(line: Line, sample: int, node: ir.Node) -> Array:
-    value = node.inputs[0]
-    assert value is not None
-    return line.get(sample, value.name or "")
-
-
-def gap_of(stop: Stop, editor: Editor) -> ranks.Gap | None:
-    """Return what is off in that which is added to a layer's output; None where nothing is known.
-
-    It has to be computed before the layer is, as the other side of a residual sum is.
-    """
-    node = stop.node
-    added = _added(node)
-    rows = matrix.rows_of(node, editor.opset(node.graph))
-    cross, mean = np.zeros(rows.shape), np.zeros(len(rows))
-    seen = np.zeros(rows.shape[1])
-    for sample, (_, q) in enumerate(_pairs(stop)):
-        try:
-            off = stop.teacher.get(sample, added) - stop.student.get(sample, added)
-        except KeyError:
-            return None
-        e = _rows_of_sum(off, node, q.shape[2])
-        if e.shape != (q.shape[1], len(rows)):
-            return None
-        cross += e.T @ q[0] / len(e)
-        mean += e.mean(axis=0)
-        seen += q[0].mean(axis=0)
-    count = stop.samples
-    centred = cross / count - np.outer(mean / count, seen / count)
-    return ranks.Gap(cross=centred, mean=mean / count)
-
-
-def _added(node: ir.Node) -> str:
-    """Return the name of what is added to a layer's output, behind its bias."""
-    value = node.outputs[0]
-    while facts.is_private(value):
-        use = next(iter(facts.uses(value)))
-        if use.node.op_type != "Add" or use.node.graph is not node.graph:
-            return ""
-        other = use.node.inputs[1 - use.idx]
-        if not facts.is_constant(other):
-            return "" if other is None else other.name or ""
-        value = use.node.outputs[0]
-    return ""
-
-
-def _rows_of_sum(off: Array, node: ir.Node, columns: int) -> Array:
-    """Return the rows of a tensor beside a layer's output that go with those of its input."""
-    if node.op_type == "Conv":
-        ones = (1,) * (off.ndim - 2)
-        window = patches.Window(
-            kernel=ones, strides=ones, dilations=ones, pads=(0,) * (2 * len(ones))
-        )
-        return np.asarray(patches.convolved(off, window, patches.enough(columns))[0])
-    rows = off.reshape(-1, off.shape[-1])
-    return np.asarray(rows[:: max(1, math.ceil(len(rows) / patches.enough(columns)))])
 
 
 def _even(unit: Unit, share: float) -> int | None:
