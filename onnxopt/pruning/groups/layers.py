@@ -127,8 +127,11 @@ def _matmul(walk: Units, node: ir.Node) -> bool:
     held = [
         facts.is_constant(value) and facts.static_shape(value) is not None for value in node.inputs
     ]
+    given = [value.is_graph_input() and value.is_initializer() for value in node.inputs if value]
+    if any(given):
+        return no_constant(walk, node, given.index(True))
     if all(held):
-        return walk.refuse("")
+        return walk.refuse("two constants are multiplied")
     if held[1]:
         made = _multiplied(walk, node, place=0, axis=-1, inner=-2, outer=-1)
     elif held[0]:
