@@ -95,7 +95,7 @@ def factored(
     *,
     protect: Collection[str] = (),
     noise: Noise | None = None,
-    ridge: float = 0.1,
+    ridge: float = 0.03,
     pull: float = 1.0,
     room: int = 1 << 30,
     progress: Progress | None = None,

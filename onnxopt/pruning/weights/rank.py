@@ -79,7 +79,7 @@ class Gap:
 def spectrum(
     rows: Array,
     moments: Moments,
-    ridge: float = 0.1,
+    ridge: float = 0.03,
     pull: float = 1.0,
     *,
     weights: Array | None = None,
@@ -135,7 +135,7 @@ def _directions(wide: Array, metric: Array) -> tuple[Array, Array]:
 
 
 def factor(
-    rows: Array, moments: Moments, rank: int, ridge: float = 0.1, pull: float = 1.0
+    rows: Array, moments: Moments, rank: int, ridge: float = 0.03, pull: float = 1.0
 ) -> Factors:
     """Return the best factors of a rank, and what the bias has to make up for."""
     return cut_off(rows, moments, spectrum(rows, moments, ridge, pull), rank)
