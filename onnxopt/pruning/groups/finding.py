@@ -13,7 +13,10 @@ from onnxopt.passes import shapes
 from onnxopt.pruning.groups import joins, layers, mixing, moving, recurrent
 from onnxopt.pruning.groups.gathering import gathered
 from onnxopt.pruning.groups.units import Units, because
-from onnxopt.pruning.plan import Groups
+from onnxopt.pruning.plan import Frozen, Groups
+
+_OPSET = 9
+"""The first operator set in which Where can put sizes in, and nothing broadcasts by an axis."""
 
 _MANY = ("GRU", "LSTM", "RNN", "Split")
 """Operators whose outputs are all followed; of others only the first is."""
@@ -54,7 +57,12 @@ def find_groups(model: ir.Model, *, protect: Collection[str] = ()) -> Groups:
     for graph in facts.graphs_within(model.graph):
         walk(units, graph, STEPS)
     _protect(units, model, set(protect))
-    return gathered(units)
+    found = gathered(units)
+    if units.opset >= _OPSET:
+        return found
+    old = f"operator set {units.opset} is older than {_OPSET}"
+    lost = (Frozen(tensor=group.name, node="", reason=old) for group in found)
+    return Groups(groups=(), frozen=(*found.frozen, *lost))
 
 
 def _check_names(model: ir.Model) -> None:

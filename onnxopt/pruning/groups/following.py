@@ -155,15 +155,13 @@ def _gather(going: Going, node: ir.Node) -> None:
 def _slice(going: Going, node: ir.Node) -> None:
     """Let a Slice take what is left of the places that it took."""
     source, rank = going.of(node.inputs[0]), facts.rank(node.inputs[0]) or 0
-    if going.opset < 10:
-        parts = [facts.attribute(node, name, going.opset) for name in ("starts", "ends", "axes")]
-    else:
-        parts = [facts.integers(value) for value in node.inputs[1:4]]
+    begins, stops = (facts.integers(value) for value in node.inputs[1:3])
+    given = facts.integers(node.inputs[3]) if len(node.inputs) > 3 else None
     steps = facts.integers(node.inputs[4]) if len(node.inputs) > 4 else None
-    if any(part is None for part in parts[:2]):
+    if begins is None or stops is None:
         return
-    starts, ends = list(parts[0]), list(parts[1])
-    axes = parts[2] if len(parts) > 2 and parts[2] is not None else range(len(starts))
+    starts, ends = list(begins), list(stops)
+    axes = range(len(starts)) if given is None else given
     strides = list(steps or [1] * len(starts))
     for at, axis in enumerate(axes):
         stays = source.get(axis % rank)
@@ -180,10 +178,6 @@ def _slice(going: Going, node: ir.Node) -> None:
         else:
             starts[at], ends[at], strides[at] = 0, len(left), 1
             _gathered_first(going, node, axis % rank, left)
-    if going.opset < 10:
-        going.editor.set_attribute(node, "starts", starts)
-        going.editor.set_attribute(node, "ends", ends)
-        return
     going.put(node, 1, starts)
     going.put(node, 2, ends)
     if steps is not None:

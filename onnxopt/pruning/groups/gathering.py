@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,11 +26,15 @@ class _Plan:
 
     group: Array
     unit: Array
+    seen: dict[int, list[int]] = field(default_factory=dict)
 
     def groups(self, labels: Array) -> list[int]:
-        """Return the groups of which some labels are."""
-        found = np.unique(self.group[labels])
-        return [int(group) for group in found if group != STAYS]
+        """Return the groups of which some labels are; many tensors share one array of labels."""
+        found = self.seen.get(id(labels))
+        if found is None:
+            found = [int(group) for group in np.unique(self.group[labels]) if group != STAYS]
+            self.seen[id(labels)] = found
+        return found
 
     def along(self, labels: Array, group: int) -> tuple[int, Array]:
         """Return the axis, counted from the end, along which units go, and the unit of each place.
@@ -82,7 +86,7 @@ def _useless(group: Group) -> str:
 
 def _planned(classes: Array, arrays: list[Array]) -> _Plan:
     """Number groups, and in each its units, by their first labels."""
-    owner = partitioned(classes, arrays)
+    owner = partitioned(classes, {id(labels): labels for labels in arrays}.values())
     alive, first = np.unique(classes, return_index=True)
     first = first[alive != STAYS]
     alive = alive[alive != STAYS]
@@ -151,9 +155,12 @@ def _frozen(units: Units, named: Mapping[ir.Value, Array]) -> Iterator[Frozen]:
     """Yield what cannot go: by the first reason that was found for it."""
     classes, _ = units.labels.classes()
     first: dict[int, str] = {}
+    seen: set[int] = set()
     for value, labels in named.items():
-        for one in np.unique(classes[labels[labels != 0]]).tolist():
-            first.setdefault(one, value.name or "")
+        if id(labels) not in seen:
+            seen.add(id(labels))
+            for one in np.unique(classes[labels[labels != 0]]).tolist():
+                first.setdefault(one, value.name or "")
     told: set[int] = set()
     for reason in units.reasons:
         found = set(np.unique(classes[reason.labels]).tolist()) - told

@@ -191,7 +191,7 @@ def _product(walk: Units, node: ir.Node) -> Array:
 
 
 def _batch_norm(walk: Units, node: ir.Node) -> bool:
-    if facts.attribute(node, "training_mode", walk.opset):
+    if facts.attribute(node, "training_mode", walk.opset) or len(node.inputs) < 5:
         return walk.refuse("BatchNormalization is in training mode")
     return _per_channel(walk, node, averages=False)
 

@@ -22,6 +22,7 @@ from onnxopt.graph.edges import Edge
 from onnxopt.pruning.plan import Kind, Role
 
 OUTPUT = "an output of the model"
+_QUANTIZED = ("quantize", "qlinear", "integer", "nbits", "qattention")
 
 
 class Cut(NamedTuple):
@@ -171,15 +172,19 @@ class Units(Walk):
 
     def freeze(self, node: ir.Node) -> None:
         """Let all that a node reads stay as it is, and what it writes too."""
-        why = because(node, self.why or f"no rule for operator {node.op_type}")
-        if self.why and not any(self.read(node, place).any() for place in range(len(node.inputs))):
+        quantized = any(word in node.op_type.lower() for word in _QUANTIZED)
+        text = f"{node.op_type} is quantized" if quantized else ""
+        why = because(node, self.why or text or f"no rule for operator {node.op_type}")
+        read = [self.read(node, place) for place in range(len(node.inputs))]
+        if (self.why or quantized) and not any(labels.any() for labels in read):
             self.refusals.append((node.outputs[0].name or "", why))
         self.why = ""
-        for place in range(len(node.inputs)):
-            self.stay(self.read(node, place), why)
+        for labels in read:
+            self.stay(labels, why)
         for output in node.outputs:
             self.tensors[output] = np.full((), FROZEN)
-            self.origins[output] = why
+            if node.inputs:
+                self.origins[output] = why
 
     def keeps(self, value: ir.Value | None, node: ir.Node) -> Why:
         """Say what keeps a tensor that others meet at a node: the name of a node, and why."""

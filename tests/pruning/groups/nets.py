@@ -61,7 +61,7 @@ def feeds_of(model, seed=0):
         if value.name in held:
             continue
         kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        shape = [dim.dim_value or 2 for dim in value.type.tensor_type.shape.dim]
+        shape = [max(dim.dim_value, 0) or 2 for dim in value.type.tensor_type.shape.dim]
         if np.issubdtype(kind, np.floating):
             feed[value.name] = rng.normal(0, 1, shape).astype(kind)
         else:

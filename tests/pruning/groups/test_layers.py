@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+from onnxopt.errors import OnnxOptError
+from onnxopt.graph import io
+from onnxopt.pruning.groups.cutting import mask, remove
+from onnxopt.pruning.groups.finding import find_groups
 from tests.pruning.groups.nets import (
+    assert_alike,
     assert_cuts,
+    feeds_of,
     net,
     normal,
     numbers,
+    pruned,
     reasons,
     shape_of,
     sizes,
@@ -270,3 +277,40 @@ def test_protected_names_stay():
         assert sizes(model, protect=[name]) == {}
         assert "protected" in reasons(model, protect=[name])
     assert sizes(model, protect=["somebody else"]) == {"h": 6}
+
+
+def test_old_operator_sets_are_left_alone():
+    model = conv_pair("m = Relu(h)", 8)
+    assert sizes(model) == {}
+    assert "operator set 8 is older than 9" in reasons(model)
+
+
+def test_names_have_to_be_told_apart():
+    model = io.from_proto(conv_pair("m = Relu(h)"))
+    model.graph[1].name = "n0"
+    with pytest.raises(ValueError, match="node n0"):
+        find_groups(model)
+
+
+@pytest.mark.parametrize(
+    ("keep", "word"),
+    [
+        ({"nobody": [True]}, "no group"),
+        ({"h": [True] * 5}, "has 6 channels, its mask 5"),
+        ({"h": [False] * 6}, "nothing would be left"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(keep, word):
+    model = io.from_proto(conv_pair("m = Relu(h)"))
+    groups = find_groups(model)
+    for take in (mask, remove):
+        with pytest.raises(OnnxOptError, match=word):
+            take(model, groups, {name: np.array(kept) for name, kept in keep.items()})
+
+
+def test_groups_that_are_not_named_stay_whole():
+    model = conv_pair("m = Relu(h)")
+    soft, hard, _ = pruned(model, {})
+    for made in (soft, hard):
+        assert_alike(model, made, feeds_of(model), 0)
+        assert len(made.graph.initializer) == len(model.graph.initializer)
