@@ -203,8 +203,7 @@ def prune(
     _require_runtime()
     from onnxopt import prune_task
 
-    report: PruneReport = prune_task.prune(model, calibration, output, config, progress=progress)
-    return report
+    return prune_task.prune(model, calibration, output, config, progress=progress)
 
 
 def inspect(

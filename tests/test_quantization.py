@@ -56,7 +56,7 @@ def speed(monkeypatch):
 
     def set_(ratio, optimized=1.05):
         monkeypatch.setattr(
-            quantization.Task,
+            quantization.Quantizing,
             "ab",
             lambda self, path, _: difference(optimized if path.name == "float.onnx" else ratio),
         )

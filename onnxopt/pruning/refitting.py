@@ -15,7 +15,6 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.edges import Edge
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.samples import Samples
 from onnxopt.pruning.plan import Groups, Keep
@@ -30,14 +29,12 @@ from onnxopt.sweep.together import Stop, together
 class Way:
     """How layers are refitted.
 
-    `ridge` is a share of a Gram matrix's mean diagonal; None: the one that errs least on samples
-    that were held back, for each layer. It pulls the weights towards the share `pull` of what they
-    were. With `all_layers` those are refitted too that nothing was taken from, if anything changed
-    in front of them.
+    `ridge`, in mean diagonals of a Gram matrix, pulls the weights towards what they were; None: the
+    one that errs least on samples that were held back, for each layer. With `all_layers` those are
+    refitted too that nothing was taken from, if anything changed in front of them.
     """
 
     ridge: float | None = None
-    pull: float = 0.0
     all_layers: bool = False
 
 
@@ -112,7 +109,7 @@ def refit(
         node = stop.node
         edge = matrix.biased(editor, node)
         matrix.set_rows(editor, node, found.rows)
-        _shift(editor, student, edge, found.shift)
+        matrix.add_to_bias(editor, student, edge, found.shift)
 
     feeds = (feed for _, feed in chosen)
     together(teacher, student, stops, feeds, visit, room=room, progress=said(progress, "refitting"))
@@ -126,20 +123,19 @@ def solve(
 
     Once the ridge is known, the rows are found on all samples.
     """
-    towards = way.pull * rows if way.pull else None
     ridge = way.ridge
     if ridge is None:
         if held.samples and fit.samples:
-            ridge = closed.choose_ridge(rows, kept, fit, held, towards=towards).ridge
+            ridge = closed.choose_ridge(rows, kept, fit, held).ridge
         else:
             ridge = closed.RIDGES[len(closed.RIDGES) // 2]
     lost = 0.0
     if held.samples and fit.samples:
-        tried = closed.refit(rows, kept, fit, ridge=ridge, towards=towards)
+        tried = closed.refit(rows, kept, fit, ridge=ridge)
         energy = float(closed.energies(rows, held).sum()) or 1.0
         lost = float(closed.noise(tried.rows, tried.shift, rows, held).sum()) / energy
     whole = fit.merged(held) if held.samples else fit
-    return closed.refit(rows, kept, whole, ridge=ridge, towards=towards), ridge, lost
+    return closed.refit(rows, kept, whole, ridge=ridge), ridge, lost
 
 
 def _stops(model: ir.Model, columns: Mapping[str, Array], way: Way) -> Collection[str]:
@@ -149,10 +145,3 @@ def _stops(model: ir.Model, columns: Mapping[str, Array], way: Way) -> Collectio
         return [name for name in order if name in columns]
     first = next((place for place, name in enumerate(order) if name in columns), len(order))
     return order[first:]
-
-
-def _shift(editor: Editor, model: ir.Model, edge: Edge, shift: Array) -> None:
-    node = next(node for node in model.graph if node.name == edge.node)
-    before = facts.constant(node.inputs[edge.place])
-    assert before is not None
-    matrix.set_constant(editor, node, edge.place, (before + shift).astype(before.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from onnxopt.sweep.moments import Moments
 from onnxopt.sweep.together import Stop, moments, together
 
 Progress = Callable[[str, float | None], None]
-Seen = Callable[[Group, Evidence], None]
 Pair = tuple[Moments, Moments]
 """Moments of samples to fit by, and of those held back."""
+Seen = Callable[[Group, Evidence, Sequence[Moments]], None]
+"""Is told of a group: the evidence, and what was held back, by reader."""
 
 SEEN = 256
 """Samples that are run through the layers at most."""
@@ -32,13 +33,15 @@ def evidence(
     samples: Samples | None,
     seen: Seen,
     *,
+    keep: Callable[[str, Pair], None] | None = None,
     room: int = 1 << 29,
     progress: Progress | None = None,
 ) -> None:
     """Tell `seen` of each group what there is to judge its units by.
 
     Without samples that is weights alone. With them, it comes in the order in which the readers of
-    groups run, and the moments of a layer are forgotten once all its groups were told.
+    groups run, and the moments of a layer are forgotten once all its groups were told; `keep` is
+    given them before, by the name of the layer.
     """
     opset = model.opset_imports.get("", 0)
     nodes = nodes_of(model)
@@ -53,30 +56,39 @@ def evidence(
                 if is_seen(nodes[name], model):
                     asked[name].append(group)
     waiting = {group.name: {n for n, who in asked.items() if group in who} for group in groups}
-    held: dict[str, Moments] = {}
+    known: dict[str, Pair] = {}
+
+    def tell(group: Group) -> None:
+        found = _told(group, nodes, opset, known)
+        names = (part.edge.node for part in readers[group.name])
+        empty = Moments.of(0, 0)
+        seen(group, found, [known[name][1] if name in known else empty for name in names])
+
     for group in groups:
         if not waiting[group.name]:
-            seen(group, _told(group, nodes, opset, held))
+            tell(group)
     if samples is None or not asked:
         return
+    chosen = list(samples.numbered(SEEN))
+    held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
 
     def visit(stop: Stop) -> None:
-        held[stop.name] = see(stop, lambda _: False)[0]
+        known[stop.name] = see(stop, held.__contains__)
+        if keep is not None:
+            keep(stop.name, known[stop.name])
         for group in asked[stop.name]:
             waiting[group.name].discard(stop.name)
             if not waiting[group.name]:
-                seen(group, _told(group, nodes, opset, held))
-        still = set().union(*waiting.values())
-        for name in list(held):
-            others = {each.name for each in asked[name]}
-            if name not in still and not any(waiting[other] for other in others):
-                del held[name]
+                tell(group)
+        for name in list(known):
+            if not any(waiting[group.name] for group in asked[name]):
+                del known[name]
 
     together(
         model,
         None,
         asked,
-        samples.fitted(SEEN),
+        (feed for _, feed in chosen),
         visit,
         room=room,
         progress=said(progress, "looking at layers"),
@@ -118,18 +130,18 @@ def see(stop: Stop, held: Callable[[int], bool]) -> Pair:
 
 
 def _told(
-    group: Group, nodes: Mapping[str, ir.Node], opset: int, held: Mapping[str, Moments]
+    group: Group, nodes: Mapping[str, ir.Node], opset: int, known: Mapping[str, Pair]
 ) -> Evidence:
     return Evidence(
         size=group.size,
-        readers=tuple(_readers(group.of("reads"), nodes, opset, held)),
-        writers=tuple(_writers(group.of("writes"), nodes, opset)),
+        readers=tuple(_readers(group.of("reads"), nodes, opset, known)),
+        writers=tuple(_writers(group.of("writes"), nodes)),
         scales=_scales(group, nodes),
     )
 
 
 def _readers(
-    parts: Iterable[Slice], nodes: Mapping[str, ir.Node], opset: int, held: Mapping[str, Moments]
+    parts: Iterable[Slice], nodes: Mapping[str, ir.Node], opset: int, known: Mapping[str, Pair]
 ) -> Iterator[Reader]:
     for part in parts:
         node = nodes[part.edge.node]
@@ -137,14 +149,13 @@ def _readers(
             yield Reader(
                 rows=matrix.rows_of(node, opset),
                 units=matrix.columns_of(part.units, node),
-                moments=held.get(part.edge.node),
+                moments=known[part.edge.node][0] if part.edge.node in known else None,
             )
         else:
             yield Reader(rows=_flat(node, part).T, units=part.units)
 
 
-def _writers(parts: Iterable[Slice], nodes: Mapping[str, ir.Node], opset: int) -> Iterator[Writer]:
-    del opset
+def _writers(parts: Iterable[Slice], nodes: Mapping[str, ir.Node]) -> Iterator[Writer]:
     for part in parts:
         yield Writer(rows=_flat(nodes[part.edge.node], part), units=part.units)
 

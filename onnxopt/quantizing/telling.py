@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from onnxopt.config import QuantizeConfig
-from onnxopt.judging.quality import Quality, decibel
+from onnxopt.judging.quality import decibel
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.mse import expected_error
 from onnxopt.quantizing.choosing import Chosen
@@ -18,14 +17,11 @@ from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.spec import QParams
 from onnxopt.report import (
     Caution,
-    Difference,
-    Gate,
     Interval,
     PairSums,
     QuantizedTensor,
     Region,
     Saturation,
-    Score,
 )
 from onnxopt.runtime.machine.multiply import Kernels
 from onnxopt.text import plural
@@ -166,64 +162,6 @@ def added(sums: Iterable[PairSums]) -> PairSums | None:
         overflowing=sum(one.overflowing for one in found),
         remaining=sum(one.remaining for one in found),
         rows_mended=sum(one.rows_mended for one in found),
-    )
-
-
-def gates(
-    config: QuantizeConfig,
-    quality: Quality,
-    score: Score | None,
-    difference: Difference | None,
-) -> tuple[Gate, ...]:
-    """Return the conditions that were asked for, and whether they hold."""
-    found = []
-    if config.min_sqnr is not None:
-        value = quality.sqnr_db
-        found.append(
-            Gate(
-                name="min_sqnr",
-                limit=config.min_sqnr,
-                value=value,
-                passed=value >= config.min_sqnr,
-                text=f"SQNR on held-out samples: {value:.1f} dB of {config.min_sqnr:g} dB",
-            )
-        )
-    if score is not None and score.int8_score is not None and score.max_drop is not None:
-        drop = score.float_score - score.int8_score
-        found.append(
-            Gate(
-                name="max_drop",
-                limit=score.max_drop,
-                value=drop,
-                passed=drop <= score.max_drop,
-                text=f"{score.function} falls from {score.float_score:g} to {score.int8_score:g}, "
-                f"and may by {score.max_drop:g}",
-            )
-        )
-    if difference is not None:
-        found.append(_speed(config.max_slowdown, difference))
-    return tuple(found)
-
-
-def _speed(slowdown: float | None, difference: Difference) -> Gate:
-    told = (
-        f"{difference.ratio:.2f}× as fast as float ({difference.low:.2f} to {difference.high:.2f})"
-    )
-    if slowdown is None:
-        return Gate(
-            name="faster",
-            limit=1.0,
-            value=difference.ratio,
-            passed=difference.verdict == "faster",
-            text=told,
-        )
-    limit = 1 / (1 + slowdown)
-    return Gate(
-        name="max_slowdown",
-        limit=limit,
-        value=difference.ratio,
-        passed=difference.high >= limit,
-        text=told,
     )
 
 

@@ -38,26 +38,44 @@ def rows_of(node: ir.Node, opset: int) -> Array:
     """Return the weight of a layer as float32 [outputs, columns]."""
     array = facts.constant(node.inputs[1])
     assert array is not None
+    return np.array(as_rows(array, node, opset), np.float32, order="C")
+
+
+def as_rows(array: Array, node: ir.Node, opset: int) -> Array:
+    """Return an array of the shape of a layer's weight as [outputs, columns]."""
     if node.op_type == "Conv":
         array = np.moveaxis(array, 1, -1)
-        return np.array(array.reshape(array.shape[0], -1), np.float32, order="C")
-    turned = node.op_type == "Gemm" and facts.attribute(node, "transB", opset)
-    return np.array(array if turned else array.T, np.float32, order="C")
+        return np.asarray(array.reshape(array.shape[0], -1))
+    return array if _is_turned(node, opset) else array.T
+
+
+def from_rows(rows: Array, shape: tuple[int, ...], node: ir.Node, opset: int) -> Array:
+    """Return [outputs, columns] as an array of the shape of a layer's weight."""
+    if node.op_type == "Conv":
+        array = np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+        return np.ascontiguousarray(array)
+    return np.ascontiguousarray(rows if _is_turned(node, opset) else rows.T)
+
+
+def _is_turned(node: ir.Node, opset: int) -> bool:
+    return node.op_type == "Gemm" and bool(facts.attribute(node, "transB", opset))
 
 
 def set_rows(editor: Editor, node: ir.Node, rows: Array) -> None:
     """Give a layer another weight: float [outputs, columns], as `rows_of` returns them."""
-    old = node.inputs[1]
-    shape, dtype = facts.static_shape(old), facts.dtype(old)
+    shape, dtype = facts.static_shape(node.inputs[1]), facts.dtype(node.inputs[1])
     assert shape is not None
     assert dtype is not None
-    if node.op_type == "Conv":
-        array = np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
-    elif node.op_type == "Gemm" and facts.attribute(node, "transB", editor.opset(node.graph)):
-        array = rows
-    else:
-        array = rows.T
-    set_constant(editor, node, 1, np.ascontiguousarray(array, dtype.numpy()))
+    array = from_rows(rows, shape, node, editor.opset(node.graph))
+    set_constant(editor, node, 1, array.astype(dtype.numpy()))
+
+
+def add_to_bias(editor: Editor, model: ir.Model, edge: Edge, shift: Array) -> None:
+    """Add to the bias of a layer, which `biased` told the place of: [outputs]."""
+    node = next(node for node in model.graph if node.name == edge.node)
+    before = facts.constant(node.inputs[edge.place])
+    assert before is not None
+    set_constant(editor, node, edge.place, (before + shift).astype(before.dtype))
 
 
 def columns_of(units: Array, node: ir.Node) -> Array:
