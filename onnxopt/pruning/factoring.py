@@ -106,7 +106,8 @@ def factored(
     outputs, and ranks are given out by that per MAC. Without it every layer keeps the same share:
     errors of layers cannot be compared, a few outputs of great energy would speak for them all.
     Then each is split in turn, to come near to what it made in `model` with the input that it gets
-    by now. `ridge` and `pull` are those of `rank.spectrum`.
+    by now. `ridge` and `pull` are those of `rank.spectrum`. Samples that are held back are never
+    fitted, so that `noise` may be of them.
     """
     work = _Work(model, samples, protect, ridge, pull)
     chosen = {unit.nodes: _even(unit, share) for unit in work.units.values()}
@@ -174,14 +175,13 @@ class _Work:
     def look(self, chosen: Ranks, stop: Stop) -> None:
         """See what each rank of a unit loses while nothing is split yet."""
         unit = self.units[stop.name]
-        fit, held = self._moments(stop)
-        whole = fit.merged(held)
-        rows, weights = self._rows(unit, whole)
-        seen = ranks.spectrum(rows, whole, self.ridge, math.inf, weights=weights)
+        fit, _ = self._moments(stop)
+        rows, weights = self._rows(unit, fit)
+        seen = ranks.spectrum(rows, fit, self.ridge, math.inf, weights=weights)
         self.curves[unit.nodes] = seen.lost
         rank = chosen[unit.nodes]
         if rank is not None:
-            self.alone[unit.nodes] = ranks.cut_off(rows, whole, seen, rank)
+            self.alone[unit.nodes] = ranks.cut_off(rows, fit, seen, rank)
 
     def arriving(
         self, noise: Noise, progress: Callable[[float], None] | None
@@ -209,14 +209,13 @@ class _Work:
         rank, loss = chosen[unit.nodes], 0.0
         if rank is not None:
             fit, held = self._moments(stop)
-            whole = fit.merged(held)
-            rows, weights = self._rows(unit, whole)
+            rows, weights = self._rows(unit, fit)
+            fitted = partial(_is_fitted, self.samples)
+            gap = gap_of(stop, len(rows), fitted) if len(unit.nodes) == 1 else None
+            found = ranks.spectrum(rows, fit, self.ridge, self.pull, weights=weights, gap=gap)
+            made = ranks.cut_off(rows, fit, found, rank, gap)
             if held.samples:
-                tried = ranks.spectrum(rows, fit, self.ridge, self.pull, weights=weights)
-                loss = ranks.lost(rows, held, ranks.cut_off(rows, fit, tried, rank))
-            gap = gap_of(stop, len(rows)) if len(unit.nodes) == 1 else None
-            found = ranks.spectrum(rows, whole, self.ridge, self.pull, weights=weights, gap=gap)
-            made = ranks.cut_off(rows, whole, found, rank, gap)
+                loss = ranks.lost(rows, held, made)
             factor_layers(self.editor, [self.nodes[name] for name in unit.nodes], made)
         return FactoredLayer(
             nodes=unit.nodes,
@@ -237,6 +236,10 @@ class _Work:
 
     def _moments(self, stop: Stop) -> tuple[Moments, Moments]:
         return moments(pairs(stop), self.samples.is_held)
+
+
+def _is_fitted(samples: Samples, number: int) -> bool:
+    return not samples.is_held(number)
 
 
 def _judged(model: ir.Model, noise: Noise) -> float:

@@ -48,21 +48,21 @@ def rows_of(array: Array, block: Block) -> Array:
 def fit(block: Block, seen: Moments, held: Moments, ridges: Iterable[float] = RIDGES) -> Fit:
     """Return the best maps by two sets of samples: one to fit by, one to choose the ridge by.
 
-    Of the moments, `gram` and `seen` are the entry's, `mean` and `power` the exit's. Once the
-    ridge is chosen, all samples are fitted. Without samples that are held back, it is the middle
-    one.
+    Of the moments, `gram` and `seen` are the entry's, `mean` and `power` the exit's. The maps are
+    those of the first set alone: blocks are judged on the other, and a map that has seen it would
+    look better than it is. Without samples that are held back, the ridge is the middle one.
     """
     tried = {ridge: full_map(seen, ridge) for ridge in ridges}
     judge = held if held.samples else seen
     lost = {ridge: residual(judge, found) for ridge, found in tried.items()}
     ridge = min(lost, key=lost.__getitem__) if held.samples else sorted(tried)[len(tried) // 2]
-    whole = seen.merged(held) if held.samples else seen
+    scale = scale_map(seen)
     return Fit(
         block=block,
-        scale=scale_map(whole),
-        full=full_map(whole, ridge),
+        scale=scale,
+        full=tried[ridge],
         ridge=ridge,
-        lost_scale=residual(judge, scale_map(seen)),
+        lost_scale=residual(judge, scale),
         lost_full=lost[ridge],
     )
 

@@ -93,10 +93,10 @@ def remove_blocks(
 ) -> Iterator[Point]:
     """Yield the model with one block fewer after the other, until the budget is reached.
 
-    `model` stays as it is. Maps are fitted on all of `samples`, those held back choose their ridge;
-    `noise` judges each model. `cost` says what a model costs, in any unit: MACs where it is not
-    given. A block with a node or tensor of `protect` stays in, and so does one whose loss could not
-    be measured.
+    `model` stays as it is. Maps are fitted on `samples` without those held back, which choose the
+    ridge; `noise` judges each model, on the held ones or on others. `cost` says what a model costs,
+    in any unit: MACs where it is not given. A block with a node or tensor of `protect` stays in,
+    and so does one whose loss could not be measured.
     """
     search = _Search(
         model=model,

@@ -88,3 +88,13 @@ def test_a_dead_channel_gives_a_finite_map():
     for patch in (scale_map(seen), full_map(seen, 0.01)):
         assert np.isfinite(patch.matrix).all()
         assert np.isfinite(patch.shift).all()
+
+
+def test_what_was_held_back_is_not_fitted():
+    entries = [normal(40, 4, seed=n) for n in range(4)]
+    exits = [normal(40, 4, seed=9 + n) for n in range(4)]
+    pairs = list(zip(exits, entries, strict=True))
+    seen = moments(pairs[:2])
+    found = fit(block(4), seen, moments(pairs[2:]))
+    np.testing.assert_array_equal(found.full.matrix, full_map(seen, found.ridge).matrix)
+    np.testing.assert_array_equal(found.scale.matrix, scale_map(seen).matrix)
