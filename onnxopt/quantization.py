@@ -146,6 +146,7 @@ class Quantizing(Task[QuantizeConfig]):
             fixed.model, fixed.placement, self.statistics(maker, fixed)
         )
         report = self.judged(report, made, maker, judge, scores)
+        self.warnings += telling.little(report)
         return self.written(report, made, output)
 
     def chooser(

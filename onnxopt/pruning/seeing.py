@@ -43,56 +43,69 @@ def evidence(
     groups run, and the moments of a layer are forgotten once all its groups were told; `keep` is
     given them before, by the name of the layer.
     """
-    opset = model.opset_imports.get("", 0)
-    nodes = nodes_of(model)
-    readers = {
-        group.name: [part for part in group.of("reads") if part.edge.node in nodes]
-        for group in groups
-    }
-    asked: defaultdict[str, list[Group]] = defaultdict(list)
-    if samples is not None:
-        for group in groups:
-            for name in {part.edge.node for part in readers[group.name]}:
-                if is_seen(nodes[name], model):
-                    asked[name].append(group)
-    waiting = {group.name: {n for n, who in asked.items() if group in who} for group in groups}
-    known: dict[str, Pair] = {}
-
-    def tell(group: Group) -> None:
-        found = _told(group, nodes, opset, known)
-        names = (part.edge.node for part in readers[group.name])
-        empty = Moments.of(0, 0)
-        seen(group, found, [known[name][1] if name in known else empty for name in names])
-
+    survey = _Survey(model, groups, seen, keep, samples is not None)
     for group in groups:
-        if not waiting[group.name]:
-            tell(group)
-    if samples is None or not asked:
+        if not survey.waiting[group.name]:
+            survey.tell(group)
+    if samples is None or not survey.asked:
         return
     chosen = list(samples.numbered(SEEN))
     held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
-
-    def visit(stop: Stop) -> None:
-        known[stop.name] = see(stop, held.__contains__)
-        if keep is not None:
-            keep(stop.name, known[stop.name])
-        for group in asked[stop.name]:
-            waiting[group.name].discard(stop.name)
-            if not waiting[group.name]:
-                tell(group)
-        for name in list(known):
-            if not any(waiting[group.name] for group in asked[name]):
-                del known[name]
-
     together(
         model,
         None,
-        asked,
+        survey.asked,
         (feed for _, feed in chosen),
-        visit,
+        lambda stop: survey.visit(stop, see(stop, held.__contains__)),
         room=room,
         progress=said(progress, "looking at layers"),
     )
+
+
+class _Survey:
+    """Which layers are asked for whose sake, what is known, and which groups wait for what."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        groups: Groups,
+        seen: Seen,
+        keep: Callable[[str, Pair], None] | None,
+        sampled: bool,
+    ) -> None:
+        self.opset = model.opset_imports.get("", 0)
+        self.nodes = nodes_of(model)
+        self.seen, self.keep = seen, keep
+        self.known: dict[str, Pair] = {}
+        self.asked: defaultdict[str, list[Group]] = defaultdict(list)
+        self.waiting: dict[str, set[str]] = {}
+        for group in groups:
+            names = {part.edge.node for part in group.of("reads")}
+            wanted = {name for name in names if sampled and is_seen(self.nodes[name], model)}
+            self.waiting[group.name] = wanted
+            for name in wanted:
+                self.asked[name].append(group)
+
+    def tell(self, group: Group) -> None:
+        """Hand on what there is of a group."""
+        found = _told(group, self.nodes, self.opset, self.known)
+        empty = Moments.of(0, 0)
+        names = (part.edge.node for part in group.of("reads"))
+        held = [self.known[name][1] if name in self.known else empty for name in names]
+        self.seen(group, found, held)
+
+    def visit(self, stop: Stop, pair: Pair) -> None:
+        """Take in the moments of a layer, and let go of those that nobody waits for."""
+        self.known[stop.name] = pair
+        if self.keep is not None:
+            self.keep(stop.name, pair)
+        for group in self.asked[stop.name]:
+            self.waiting[group.name].discard(stop.name)
+            if not self.waiting[group.name]:
+                self.tell(group)
+        for name in list(self.known):
+            if not any(self.waiting[group.name] for group in self.asked[name]):
+                del self.known[name]
 
 
 def said(progress: Progress | None, text: str) -> Callable[[float], None] | None:

@@ -20,6 +20,7 @@ from onnxopt.report import (
     Interval,
     PairSums,
     QuantizedTensor,
+    QuantizeReport,
     Region,
     Saturation,
 )
@@ -163,6 +164,20 @@ def added(sums: Iterable[PairSums]) -> PairSums | None:
         remaining=sum(one.remaining for one in found),
         rows_mended=sum(one.rows_mended for one in found),
     )
+
+
+def little(report: QuantizeReport) -> list[Caution]:
+    """Return the caution that int8 gains hardly more than exact optimization does."""
+    alone = next((p.difference for p in report.front if not p.int8_regions and p.difference), None)
+    if alone is None or report.difference is None or report.difference.low > alone.high:
+        return []
+    return [
+        Caution(
+            kind="little gained",
+            message=f"not by int8: optimization alone makes the model {alone.times()}",
+            advice="onnxopt optimize gains it without any error",
+        )
+    ]
 
 
 def cautions(samples: int, few: int, constant: Iterable[str]) -> list[Caution]:
