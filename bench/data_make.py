@@ -12,6 +12,7 @@ MODULES = {
     "minilm_l6": "data_sentences",
     "magika": "data_files",
     "fashion_cnn": "data_garments",
+    "fashion_residual": "pruning_data",
 }
 
 if __name__ == "__main__":

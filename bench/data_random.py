@@ -1,4 +1,4 @@
-"""Makes up samples for a model that only its speed is asked of: `data_random.py MODEL TASK`.
+"""Makes up samples for a model that only its speed is asked of: `data_random.py MODEL TASK [20]`.
 
 Pictures are noise, tokens are drawn evenly, masks hide nothing. Sizes that are free become those
 of the published model: one sample, 128 tokens.
@@ -18,11 +18,11 @@ SAMPLES = 20
 _TOKENS, _VOCABULARY = 128, 1000
 
 
-def samples(model: str) -> Iterator[tuple[dict[str, np.ndarray], None]]:
+def samples(model: str, count: int) -> Iterator[tuple[dict[str, np.ndarray], None]]:
     """Yield feeds for the inputs of a model."""
     rng = np.random.default_rng(0)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    for _ in range(SAMPLES):
+    for _ in range(count):
         yield {given.name: _array(given, rng) for given in session.get_inputs()}, None
 
 
@@ -39,4 +39,5 @@ def _array(given: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    data_store.write(sys.argv[2], "0", data_store.CALIBRATION, samples(sys.argv[1]))
+    wanted = int(sys.argv[3]) if len(sys.argv) > 3 else SAMPLES
+    data_store.write(sys.argv[2], "0", data_store.CALIBRATION, samples(sys.argv[1], wanted))

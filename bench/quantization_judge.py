@@ -61,9 +61,9 @@ EXAMS = {
         score=lambda: scores.embeddings,
     ),
     "magika": Exam(model=MODELS / "magika.onnx", score=_labels),
-    "fashion_cnn": Exam(
-        model=FOLDER / "trained" / "fashion_cnn.onnx", score=lambda: scores.labelled(None)
-    ),
+} | {
+    name: Exam(model=FOLDER / "trained" / f"{name}.onnx", score=lambda: scores.labelled(None))
+    for name in ("fashion_cnn", "fashion_residual")
 }
 
 

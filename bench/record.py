@@ -21,9 +21,9 @@ RESULTS = FOLDER / "results"
 EXAMINER = TOOLS["onnxopt portable"]
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """Return the earlier results of a benchmark on this machine, or empty ones."""
-    path, environment = RESULTS / f"{name}.json", machine.describe()
+    path, environment = (folder or RESULTS) / f"{name}.json", machine.describe()
     if path.exists():
         earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if earlier["environment"] == environment:
@@ -33,13 +33,14 @@ def read(name: str) -> dict[str, Any]:
     return {"schema": schema, "environment": environment, "tools": {}, "models": {}}
 
 
-def write(name: str, results: dict[str, Any]) -> None:
+def write(name: str, results: dict[str, Any], folder: Path | None = None) -> None:
     """Write the results beside their place, then rename; no path of this machine is in them."""
-    RESULTS.mkdir(exist_ok=True)
+    place = folder or RESULTS
+    place.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=1, ensure_ascii=False).replace(f"{ROOT}/", "")
-    partial = RESULTS / f"{name}.part"
+    partial = place / f"{name}.part"
     partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(RESULTS / f"{name}.json")
+    partial.replace(place / f"{name}.json")
 
 
 def describe(tool: Tool) -> dict[str, Any]:

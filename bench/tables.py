@@ -16,6 +16,7 @@ from typing import Any
 import board
 import export_rows
 import judged
+import pruning_rows
 import quantization_goals
 import quantization_rows
 import trust_rows
@@ -28,6 +29,7 @@ PAGES = (
     FOLDER / "conformance.md",
     FOLDER / "trust.md",
     FOLDER / "quantization.md",
+    FOLDER / "pruning.md",
 )
 Cells = dict[str, dict[str, Any]]
 
@@ -328,6 +330,11 @@ def _compared(task: str, isa: str) -> Callable[[], str]:
     return lambda: markdown(*quantization_rows.compared(read("quantization"), task, isa))
 
 
+def _pruned(make: Callable[[dict[str, Any]], quantization_rows.Table]) -> Callable[[], str]:
+    """Return what makes one of the tables about pruning."""
+    return lambda: markdown(*make(read("pruning")))
+
+
 def _words(table: str) -> str:
     """Align all columns to the left: they hold words."""
     return table.replace("---:", "---")
@@ -374,6 +381,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for task in quantization_rows.COLUMNS
     for isa in ("avx2", "native")
 }
+TABLES |= {f"prune_{name}": _pruned(make) for name, make in pruning_rows.TABLES.items()}
 
 
 def fill(text: str) -> str:

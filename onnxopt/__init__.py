@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxopt.api import benchmark, compare, inspect, optimize, quantize
+    from onnxopt.api import benchmark, compare, inspect, optimize, prune, quantize
     from onnxopt.errors import OnnxOptError
 
-__all__ = ["OnnxOptError", "benchmark", "compare", "inspect", "optimize", "quantize"]
+__all__ = ["OnnxOptError", "benchmark", "compare", "inspect", "optimize", "prune", "quantize"]
 __version__ = "0.1.0"
 
 

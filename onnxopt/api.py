@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxopt import costs as predicting
 from onnxopt import inspection, pipeline, prove
-from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
+from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
 from onnxopt.given import (
     ModelLike,
@@ -29,6 +29,7 @@ from onnxopt.report import (
     InspectReport,
     OptimizeReport,
     Profile,
+    PruneReport,
     QuantizeReport,
 )
 from onnxopt.runtime.machine.memory import peak_rss_bytes
@@ -145,6 +146,64 @@ def quantize(
         raise OnnxOptError("int8 needs samples of what the model will meet", "give calibration")
     _require_runtime()
     return quantization.quantize(model, calibration, output, config, progress=progress)
+
+
+def prune(
+    model: ModelLike,
+    output: str | Path | None = None,
+    *,
+    sparsity: float | None = None,
+    structure: str = "channel",
+    calibration: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    target: str = "portable",
+    threshold: float | None = None,
+    target_latency: float | None = None,
+    target_macs: float | None = None,
+    importance: str = "auto",
+    scope: str = "global",
+    protect: Sequence[str] = (),
+    refit: bool = True,
+    solver: str = "exact",
+    ridge: float | None = None,
+    teach: bool = False,
+    multiple: int | None = None,
+    mask: str | Path | None = None,
+    mask_out: str | Path | None = None,
+    min_sqnr: float | None = None,
+    max_slowdown: float | None = None,
+    metric: str | Callable[[Any], float] | None = None,
+    max_drop: float | None = None,
+    samples: int | None = None,
+    max_memory: int = 1_000_000_000,
+    random_data: bool = False,
+    measure: bool = True,
+    threads: int | None = None,
+    anyway: bool = False,
+    progress: Progress | None = None,
+) -> PruneReport:
+    """Take out of a model what it can do without, refit what is left, and write it.
+
+    `calibration` is a path as `--calibration` takes it, or feeds (input name to array); None where
+    nothing is refitted and no error is asked for, or with `random_data`. The options are those of
+    `PruneConfig`; one of `sparsity`, `threshold`, `target_latency`, `target_macs` and `mask` says
+    how much goes. Without `output` nothing is written; the report carries the model. With
+    `mask_out` only the masks are written. If a gate fails the report is false, and no model is
+    written unless `anyway`. Raises `OnnxOptError` for whatever the caller can mend.
+    """
+    config = PruneConfig(
+        target=find_target(target), structure=structure, sparsity=sparsity, threshold=threshold,
+        target_latency=target_latency, target_macs=target_macs, importance=importance, scope=scope,
+        protect=_names(protect), refit=refit, solver=solver, ridge=ridge, teach=teach,
+        multiple=multiple, mask=_path_text(mask), mask_out=_path_text(mask_out), min_sqnr=min_sqnr,
+        max_slowdown=max_slowdown, metric=metric, max_drop=max_drop, samples=samples,
+        max_memory=max_memory, random_data=random_data, measure=measure, threads=threads,
+        anyway=anyway,
+    )  # fmt: skip
+    config.check(samples=calibration is not None)
+    _require_runtime()
+    from onnxopt import prune_task
+
+    return prune_task.prune(model, calibration, output, config, progress=progress)
 
 
 def inspect(

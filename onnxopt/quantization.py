@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxopt import given
-from onnxopt.benchmarking.measure import MeasureError, ab
 from onnxopt.config import QuantizeConfig
-from onnxopt.errors import ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.profile import profile
+from onnxopt.judging.gates import gates
+from onnxopt.judging.metric import Scores
+from onnxopt.judging.quality import Judge
+from onnxopt.judging.samples import FEW
 from onnxopt.preparing import prepared
 from onnxopt.quantizing import telling
 from onnxopt.quantizing.audit import audit
@@ -24,32 +26,20 @@ from onnxopt.quantizing.calibration.statistics import Statistics
 from onnxopt.quantizing.choosing import Chooser
 from onnxopt.quantizing.detect import is_quantized
 from onnxopt.quantizing.making import Made, Maker
-from onnxopt.quantizing.metric import Scores
 from onnxopt.quantizing.placement.islands import without_islands
 from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.placement.table import placement_for
-from onnxopt.quantizing.quality import Judge
 from onnxopt.quantizing.regions.front import Wishes
 from onnxopt.quantizing.repair.reorder import reordered
 from onnxopt.quantizing.repairing import Repaired, repaired
-from onnxopt.quantizing.samples import FEW, Samples
-from onnxopt.report import Calibration, Caution, Difference, Profile, QuantizeReport
-from onnxopt.runtime.execution.providers import check_usable
-from onnxopt.runtime.feeding.inputs import model_inputs
+from onnxopt.report import Calibration, Difference, Profile, QuantizeReport
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.runtime.machine.multiply import kernels_for
+from onnxopt.task import JUDGED, Task
 
 if TYPE_CHECKING:
     from onnxopt.given import ModelLike
     from onnxopt.pipeline import Progress
-
-_JUDGED = 128
-"""Held-out samples that every attempt is judged by, at most."""
-
-_MEASURED, _PRECISION = 20.0, 0.02
-"""Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
-
-_RANDOM_SAMPLES = 32
 
 
 def quantize(
@@ -72,7 +62,7 @@ def quantize(
             return _untouched(found, source, loaded, before, output, config, start)
         beside = None if output is None else Path(output).absolute().parent
         with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
-            task = Task(source, calibration, config, Path(folder), progress)
+            task = Quantizing(source, calibration, config, Path(folder), progress)
             return task.run(before, output)
 
 
@@ -107,24 +97,8 @@ def _untouched(
     )
 
 
-class Task:
+class Quantizing(Task[QuantizeConfig]):
     """One model on its way to int8."""
-
-    def __init__(
-        self,
-        source: Path,
-        calibration: str | Path | Sequence[Mapping[str, Any]] | None,
-        config: QuantizeConfig,
-        folder: Path,
-        progress: Progress | None,
-    ) -> None:
-        self.source = source
-        self.calibration = calibration
-        self.config = config
-        self.folder = folder
-        self.progress = progress
-        self.start = time.perf_counter()
-        self.warnings: list[Caution] = []
 
     def run(self, before: Profile, output: str | Path | None) -> QuantizeReport:
         """Quantize, judge, measure, write; return what was done."""
@@ -147,7 +121,7 @@ class Task:
         if not placement.units:
             return self.finished(report, telling.nothing_to_do(placement))
         maker = self.maker(candidate.model, before.sha256 or "")
-        held = maker.samples.held(_JUDGED)
+        held = maker.samples.held(JUDGED)
         judge = Judge(self.source, held, exact=self.config.repairs("saturation"))
         fixed = repaired(candidate.model, placement, self.place, maker, judge)
         if self.config.save_statistics is not None:
@@ -172,6 +146,7 @@ class Task:
             fixed.model, fixed.placement, self.statistics(maker, fixed)
         )
         report = self.judged(report, made, maker, judge, scores)
+        self.warnings += telling.little(report)
         return self.written(report, made, output)
 
     def chooser(
@@ -205,19 +180,6 @@ class Task:
             score=None if scores is None else scored,
             threads=self.config.threads,
         )
-
-    def measures(self) -> bool:
-        """Tell whether speed is measured: asked for, and the target's provider runs here."""
-        if not self.config.measure:
-            return False
-        try:
-            check_usable(self.config.target.provider)
-        except ProviderError as error:
-            self.warnings.append(
-                Caution(kind="not measured", message=error.message, advice=error.hint)
-            )
-            return False
-        return True
 
     def maker(self, model: ir.Model, identity: str) -> Maker:
         """Return what makes int8 models of the samples that were given."""
@@ -265,14 +227,20 @@ class Task:
         path = maker.save(made)
         quality = judge.judge(path)
         score = None if scores is None else scores.report(path, self.config.max_drop)
-        difference = self.measured(path, judge)
+        difference = self.measured(path, judge.feeds)
         return replace(
             report,
             verification=quality.comparison,
             quality=quality.outputs,
             score=score,
             difference=difference,
-            gates=telling.gates(self.config, quality, score, difference),
+            gates=gates(
+                quality,
+                score,
+                difference,
+                min_sqnr=self.config.min_sqnr,
+                max_slowdown=self.config.max_slowdown,
+            ),
             tensors=telling.tensors(made),
             saturation=telling.saturation(maker.kernels, made),
             audit=audit(path, self.config.target.name),
@@ -308,70 +276,6 @@ class Task:
             written=output is not None,
             model=made.model,
         )
-
-    def scores(self) -> Scores | None:
-        """Return the user's own metric, asked of the float model already."""
-        if self.config.metric is None:
-            return None
-        self.tell("scoring the float model", None)
-        return Scores.of_float(self.config.metric, self.source)
-
-    def measured(self, path: Path, judge: Judge) -> Difference | None:
-        """Tell how much faster an int8 model is than the one that was given."""
-        if not self.measures():
-            return None
-        try:
-            return self.ab(path, judge.feeds[:1])
-        except MeasureError as error:
-            self.warnings.append(Caution(kind="not measured", message=str(error)))
-            return None
-
-    def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
-        """Time an int8 model against the one that was given, in turns."""
-        self.tell("measuring", None)
-        return ab(
-            self.source,
-            path,
-            provider=self.config.target.provider,
-            seconds=_MEASURED,
-            threads=self.config.threads,
-            feeds=feeds,
-            precision=_PRECISION,
-            seed=self.config.seed,
-        )
-
-    def described(self) -> str:
-        """Say where the samples are from."""
-        if self.calibration is None:
-            return "random"
-        return str(self.calibration) if isinstance(self.calibration, (str, Path)) else "given"
-
-    def samples(self, model: ir.Model) -> Samples:
-        """Return what is given, checked against the inputs, or samples that are made up."""
-        from onnxopt.runtime.feeding.data import load_data
-        from onnxopt.runtime.feeding.feeds import checked, make_feeds
-
-        path, feeds = given.samples_of(self.calibration)
-        if path is not None:
-            inputs = model_inputs(model)
-            return Samples(lambda: load_data(path, inputs), self.config.samples)
-        if feeds is None:
-            made = make_feeds(model, count=_RANDOM_SAMPLES, seed=self.config.seed)
-            self.warnings.append(
-                Caution(
-                    kind="random data",
-                    message="ranges and errors are of random numbers: they mean little",
-                    advice="give real samples with --calibration",
-                )
-            )
-            return Samples(lambda: made)
-        fitting = checked(feeds, model)
-        return Samples(lambda: fitting, self.config.samples)
-
-    def tell(self, text: str, fraction: float | None) -> None:
-        """Show what is being done."""
-        if self.progress is not None:
-            self.progress(text, fraction)
 
     def isa(self) -> str:
         """Return the instruction set to decide for, of `kernels_for`."""

@@ -56,7 +56,7 @@ def speed(monkeypatch):
 
     def set_(ratio, optimized=1.05):
         monkeypatch.setattr(
-            quantization.Task,
+            quantization.Quantizing,
             "ab",
             lambda self, path, _: difference(optimized if path.name == "float.onnx" else ratio),
         )
@@ -132,6 +132,11 @@ def test_int8_that_is_faster_says_how_much(cnn, tmp_path, speed):
     report = onnxopt.quantize(cnn, feeds(), tmp_path / "out.onnx")
     assert report
     assert report.difference.ratio == 1.5
+    assert not report.warnings
+    speed(1.5, optimized=1.51)
+    report = onnxopt.quantize(cnn, feeds())
+    assert report
+    assert "optimization alone makes the model 1.51× faster" in report.warnings[0].message
     speed(1.5, optimized=1.6)
     report = onnxopt.quantize(cnn, feeds())
     assert not report

@@ -21,7 +21,6 @@ sys.path.insert(0, str(FOLDER.parent))
 
 import data_garments  # noqa: E402 - the scripts beside are no package
 
-OUTPUT = FOLDER / "fashion_cnn.onnx"
 _EPOCHS, _BATCH, _RATE = 8, 128, 3e-3
 
 
@@ -52,7 +51,7 @@ class Net(nn.Module):
         return logits
 
 
-def train(net: Net, images: torch.Tensor, labels: torch.Tensor) -> None:
+def train(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     """Train with Adam and one cycle of its rate; images are mirrored and moved by lot."""
     optimizer = torch.optim.Adam(net.parameters(), _RATE)
     steps = _EPOCHS * (len(images) // _BATCH)
@@ -73,12 +72,10 @@ def train(net: Net, images: torch.Tensor, labels: torch.Tensor) -> None:
         print(f"epoch {epoch}: loss {loss:.3f}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def main() -> None:
-    """Train, test, export."""
-    torch.manual_seed(0)
+def make(net: nn.Module, output: Path) -> None:
+    """Train a net, test it, export it to `output`."""
     torch.set_num_threads(1)
     images, labels = (torch.from_numpy(np.array(part)) for part in data_garments.dataset("train"))
-    net = Net()
     train(net, images, labels.long())
     net.eval()
     images, labels = (torch.from_numpy(np.array(part)) for part in data_garments.dataset("t10k"))
@@ -88,7 +85,7 @@ def main() -> None:
     torch.onnx.export(
         net,
         (images[:1],),
-        str(OUTPUT),
+        str(output),
         input_names=["image"],
         output_names=["logits"],
         dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
@@ -98,4 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.manual_seed(0)
+    make(Net(), FOLDER / "fashion_cnn.onnx")

@@ -41,6 +41,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "quantize": CommandEntry(
         "onnxopt.cli.quantize", "Make a model int8 where that is faster and still right."
     ),
+    "prune": CommandEntry("onnxopt.cli.prune", "Take out of a model what it can do without."),
     "inspect": CommandEntry("onnxopt.cli.inspect", "Show what is in a model and what it costs."),
     "compare": CommandEntry("onnxopt.cli.compare", "Tell whether two models compute the same."),
     "benchmark": CommandEntry("onnxopt.cli.benchmark", "Measure and compare the speed of models."),

@@ -48,6 +48,17 @@ def target(default: str) -> Decorator:
     )
 
 
+def out(word: str) -> Decorator:
+    """Add --output, whose default is MODEL with a word before the suffix."""
+    return click.option(
+        "-o",
+        "--output",
+        "out",
+        metavar="OUT",
+        help=f"Where the result goes. Default: MODEL with .{word} before the suffix.",
+    )
+
+
 fix = click.option(
     "--fix",
     multiple=True,

@@ -126,16 +126,27 @@ def console() -> Console:
     return Console(width=width, markup=False, highlight=False, emoji=False)
 
 
-def _check_file(place: str, read: Sequence[tuple[str, str]]) -> None:
+def check_place(place: str, read: Sequence[tuple[str, str]], what: str) -> None:
+    """Refuse a file that cannot be there, or would replace what is `read`: (what it is, path)."""
     path = Path(place)
     if os.path.isdir(place):  # noqa: PTH112 - pathlib's raises for a name that is too long
         raise OutputError(f"{path} is a directory", "give the name of a file in it")
     if not path.parent.is_dir():
         hint = f"make it first: mkdir -p {path.parent}"
         raise OutputError(f"there is no directory {path.parent}", hint)
-    for what, file in read:
+    for other, file in read:
         if os.path.realpath(place) == os.path.realpath(file):
-            raise OutputError(f"the report would replace the {what} {path}", "give it another name")
+            raise OutputError(f"the {what} would replace the {other} {path}", "give another name")
+
+
+def beside(model: str, word: str) -> str:
+    """Return MODEL with a word before the suffix: `net.onnx` becomes `net.int8.onnx`."""
+    path = Path(model)
+    return str(path.with_name(f"{path.stem}.{word}{path.suffix}")) if path.name else model
+
+
+def _check_file(place: str, read: Sequence[tuple[str, str]]) -> None:
+    check_place(place, read, "report")
     from onnxopt.render.files import check
 
     check(place)

@@ -46,6 +46,23 @@ class Percent(FiniteFloat):
         return super().convert(text, param, ctx) / 100
 
 
+class Share(FiniteFloat):
+    """A share of one that may be written as a factor or in per cent: `0.7`, `0.7x`, `70%`."""
+
+    name = "share"
+
+    def __init__(self, *, min_open: bool) -> None:
+        super().__init__(min=0, max=1, min_open=min_open, max_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value).strip()
+        if text.endswith("%"):
+            return super().convert(Percent().convert(text, param, ctx), param, ctx)
+        return super().convert(text.removesuffix("x").removesuffix("×"), param, ctx)
+
+
 class Seconds(FiniteFloat):
     """A duration: `30`, `30s`, `2m`, `500ms`."""
 

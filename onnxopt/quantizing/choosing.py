@@ -10,17 +10,17 @@ import numpy as np
 
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.judging.quality import Judge
+from onnxopt.judging.sensitivity import Sensitivity, sensitivity
 from onnxopt.quantizing.calibration.expose import expose_sizes
 from onnxopt.quantizing.calibration.statistics import Statistics
 from onnxopt.quantizing.insert.qdq import values_of
 from onnxopt.quantizing.making import Made, Maker
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.quality import Judge
 from onnxopt.quantizing.regions.costs import Costs, measure_costs, problem
 from onnxopt.quantizing.regions.cut import Problem, corners, front
 from onnxopt.quantizing.regions.front import Tools, Wishes, decide
 from onnxopt.quantizing.regions.regions import Regions, divide
-from onnxopt.quantizing.regions.sensitivity import Sensitivity, sensitivity
 from onnxopt.report import Difference, FrontPoint
 from onnxopt.runtime.machine.isa import usable_cores
 from onnxopt.runtime.sessions.session import open_session, run

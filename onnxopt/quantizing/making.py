@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.config import QuantizeConfig
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.judging.samples import Samples
 from onnxopt.quantizing.calibration.choice import activations
 from onnxopt.quantizing.calibration.collect import collect
 from onnxopt.quantizing.calibration.expose import Wanted
@@ -20,10 +22,8 @@ from onnxopt.quantizing.calibration.statistics import Statistics
 from onnxopt.quantizing.insert.qdq import insert
 from onnxopt.quantizing.insert.qoperator import to_qoperator
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.samples import Feed, Samples
 from onnxopt.quantizing.solution import Solution
-from onnxopt.quantizing.spec import Array
-from onnxopt.quantizing.sweep.walk import Layer, walk
+from onnxopt.quantizing.sweeping import Layer, walk
 from onnxopt.quantizing.weights.limits import Limits, Plain
 from onnxopt.quantizing.weights.pairs import limits_for
 from onnxopt.quantizing.weights.solve import Solver
@@ -126,14 +126,14 @@ class Maker:
             correct=self.config.repairs("bias"),
         )
         most = WALKED // 4 if quick else WALKED
-        chosen = self._chosen(most)
+        chosen = self.samples.numbered
         walk(
             model,
             solution,
-            (feed for _, feed in chosen()),
+            (feed for _, feed in chosen(most)),
             solver,
             second=solver.use_samples,
-            held=_among({place for place, (held, _) in enumerate(chosen()) if held}),
+            held=_among({place for place, (held, _) in enumerate(chosen(most)) if held}),
             room=self.config.max_memory // 2,
             progress=self.progress,
         )
@@ -148,19 +148,6 @@ class Maker:
         if self.config.format == "qoperator":
             to_qoperator(result, contrib="com.microsoft" in self.config.target.domains)
         return replace(made, model=result, solution=solution, path=None)
-
-    def _chosen(self, most: int) -> Callable[[], Iterable[tuple[bool, Feed]]]:
-        """Return what yields (held back, feed) of some samples, evenly spread."""
-        count = self.samples.count
-        step = max(count / most, 1.0)
-        wanted = {int(place * step) for place in range(min(count, most))}
-
-        def read() -> Iterable[tuple[bool, Feed]]:
-            for number, feed in enumerate(self.samples.all()):
-                if number in wanted:
-                    yield self.samples.is_held(number), feed
-
-        return read
 
     def save(self, made: Made) -> Path:
         """Write a model to the folder, once, and return its path."""

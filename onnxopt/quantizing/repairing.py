@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.judging.quality import Judge, decibel
 from onnxopt.quantizing.calibration.collect import collect
 from onnxopt.quantizing.calibration.expose import Wanted
 from onnxopt.quantizing.calibration.ranges import Method
 from onnxopt.quantizing.making import METHOD, Maker
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.quality import Judge, decibel
 from onnxopt.quantizing.repair.chains import candidates
 from onnxopt.quantizing.repair.equalize import equalized
 from onnxopt.quantizing.repair.noise import channel_axes

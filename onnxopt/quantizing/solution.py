@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from onnxopt.quantizing.placement.plan import Edge, Placement
-from onnxopt.quantizing.spec import Array, QParams
+from onnxopt.arrays import Array
+from onnxopt.graph.edges import Edge
+from onnxopt.quantizing.placement.plan import Placement
+from onnxopt.quantizing.spec import QParams
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

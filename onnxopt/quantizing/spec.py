@@ -9,12 +9,13 @@ point that needs (`QParams`), the inserter writes them: neither knows the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from onnxopt.arrays import Array
+
 Format = Literal["uint8", "int8"]
-Array = np.ndarray[Any, Any]
 
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 SMALLEST_SCALE = 1e-8

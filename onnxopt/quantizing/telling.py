@@ -8,24 +8,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from onnxopt.config import QuantizeConfig
+from onnxopt.judging.quality import decibel
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.mse import expected_error
 from onnxopt.quantizing.choosing import Chosen
 from onnxopt.quantizing.making import Made
 from onnxopt.quantizing.placement.plan import Placement
-from onnxopt.quantizing.quality import Quality, decibel
 from onnxopt.quantizing.spec import QParams
 from onnxopt.report import (
     Caution,
-    Difference,
-    Gate,
     Interval,
     PairSums,
     QuantizedTensor,
+    QuantizeReport,
     Region,
     Saturation,
-    Score,
 )
 from onnxopt.runtime.machine.multiply import Kernels
 from onnxopt.text import plural
@@ -169,62 +166,18 @@ def added(sums: Iterable[PairSums]) -> PairSums | None:
     )
 
 
-def gates(
-    config: QuantizeConfig,
-    quality: Quality,
-    score: Score | None,
-    difference: Difference | None,
-) -> tuple[Gate, ...]:
-    """Return the conditions that were asked for, and whether they hold."""
-    found = []
-    if config.min_sqnr is not None:
-        value = quality.sqnr_db
-        found.append(
-            Gate(
-                name="min_sqnr",
-                limit=config.min_sqnr,
-                value=value,
-                passed=value >= config.min_sqnr,
-                text=f"SQNR on held-out samples: {value:.1f} dB of {config.min_sqnr:g} dB",
-            )
+def little(report: QuantizeReport) -> list[Caution]:
+    """Return the caution that int8 gains hardly more than exact optimization does."""
+    alone = next((p.difference for p in report.front if not p.int8_regions and p.difference), None)
+    if alone is None or report.difference is None or report.difference.low > alone.high:
+        return []
+    return [
+        Caution(
+            kind="little gained",
+            message=f"not by int8: optimization alone makes the model {alone.times()}",
+            advice="onnxopt optimize gains it without any error",
         )
-    if score is not None and score.int8_score is not None and score.max_drop is not None:
-        drop = score.float_score - score.int8_score
-        found.append(
-            Gate(
-                name="max_drop",
-                limit=score.max_drop,
-                value=drop,
-                passed=drop <= score.max_drop,
-                text=f"{score.function} falls from {score.float_score:g} to {score.int8_score:g}, "
-                f"and may by {score.max_drop:g}",
-            )
-        )
-    if difference is not None:
-        found.append(_speed(config.max_slowdown, difference))
-    return tuple(found)
-
-
-def _speed(slowdown: float | None, difference: Difference) -> Gate:
-    told = (
-        f"{difference.ratio:.2f}× as fast as float ({difference.low:.2f} to {difference.high:.2f})"
-    )
-    if slowdown is None:
-        return Gate(
-            name="faster",
-            limit=1.0,
-            value=difference.ratio,
-            passed=difference.verdict == "faster",
-            text=told,
-        )
-    limit = 1 / (1 + slowdown)
-    return Gate(
-        name="max_slowdown",
-        limit=limit,
-        value=difference.ratio,
-        passed=difference.high >= limit,
-        text=told,
-    )
+    ]
 
 
 def cautions(samples: int, few: int, constant: Iterable[str]) -> list[Caution]:

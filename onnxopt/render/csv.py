@@ -1,4 +1,4 @@
-"""Reports as CSV: one row a result of a benchmark, without samples; one row a region of int8."""
+"""Reports as CSV: a row for each result of a benchmark, region of int8, or pruned part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from onnxopt.render.words import printable
-from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference, QuantizeReport
+from onnxopt.report import BenchmarkReport, BenchmarkResult, Difference, PruneReport, QuantizeReport
 
 _NUMBERS = ("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput")
 COLUMNS = (
@@ -50,6 +50,12 @@ REGION_COLUMNS = (
 )  # fmt: skip
 """The columns of `quantize`, likewise."""
 
+PART_COLUMNS = (
+    "name", "unit", "before", "after", "reason", "lost_db", "macs_before", "macs_after",
+    "ms_before", "ms_after", "nodes",
+)  # fmt: skip
+"""The columns of `prune`, likewise."""
+
 
 def benchmark(report: BenchmarkReport) -> str:
     """Write a header and one line a result; what is not known is empty."""
@@ -67,6 +73,15 @@ def quantize(report: QuantizeReport) -> str:
         for region in report.regions
     )
     return _lines(REGION_COLUMNS, rows)
+
+
+def prune(report: PruneReport) -> str:
+    """Write a header and one line for each group, weight, block or layer; unknown is empty."""
+    rows = (
+        {name: getattr(part, name) for name in PART_COLUMNS} | {"nodes": " ".join(part.nodes)}
+        for part in report.parts
+    )
+    return _lines(PART_COLUMNS, rows)
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

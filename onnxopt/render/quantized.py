@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from onnxopt.render.words import counts_text, decibel, milliseconds, percent_change
+from onnxopt.render import judged
+from onnxopt.render.words import count, counts_text, decibel, optional_db, time_text
 from onnxopt.report import (
     FrontPoint,
     PairSums,
@@ -15,9 +15,9 @@ from onnxopt.report import (
     Region,
     Repair,
 )
-from onnxopt.text import human_bytes, human_seconds, plural
+from onnxopt.text import human_seconds, plural
 
-NO_DECIBEL = -1e9
+FRONT_HEADER = ("choice", "int8", "SQNR", "metric", "speed")
 
 
 class OpRow(NamedTuple):
@@ -39,95 +39,27 @@ def made_for(report: QuantizeReport) -> str:
 
 def calibration(report: QuantizeReport) -> str:
     """Say which data ranges are from."""
-    data = report.calibration
-    if data is None:
-        return ""
-    if data.random:
-        start = f"CALIBRATED WITH RANDOM DATA ({plural(data.samples, 'sample')})"
-        return f"{start}: ranges and errors say nothing of what the model will meet"
-    kept = f", {data.held_out:,} held out to tell the error" if data.held_out else ""
-    passes = f" in {plural(data.passes, 'pass')}" if data.passes > 1 else ""
-    memory = f", {human_bytes(data.peak_bytes)}" if data.peak_bytes else ""
-    saved = f", ranges from {data.statistics}" if data.statistics else ""
-    return (
-        f"calibrated on {plural(data.samples, 'sample')} of {data.source}{kept} "
-        f"({data.method}{passes}, {human_seconds(data.seconds)}{memory}{saved})"
-    )
-
-
-def accuracy(report: QuantizeReport) -> str:
-    """Say in one sentence how right the result is on held-out samples; empty if not known."""
-    found = report.verification
-    if found is None:
-        return "accuracy: not verified"
-    if not found.verified:
-        return f"accuracy: NOT VERIFIED: {found.reason.removeprefix('NOT VERIFIED: ')}"
-    if not found.outputs:
-        return f"accuracy: {found.reason or 'there is no output to compare'}"
-    worst = min(found.outputs, key=lambda each: number(each.sqnr_db))
-    which = f" ({worst.name}, the worst of {len(found.outputs)})" if len(found.outputs) > 1 else ""
-    text = f"accuracy: SQNR {decibel(worst.sqnr_db)}{which}"
-    text += f", cosine {worst.cosine:.4f} on {plural(found.feeds, 'held-out sample')}"
-    for each in report.quality:
-        if each.name == worst.name and each.sqnr_p5_db < math.inf:
-            text += f", 95 of 100 above {decibel(each.sqnr_p5_db)}"
-        if each.agreement is not None:
-            text += f"; {each.name}: {agreement(each.agreement)} the same class"
-            if each.sure and each.sure_agreement is not None:
-                text += f", {agreement(each.sure_agreement)} of {each.sure:,} that float is sure of"
-    return text
-
-
-def score(report: QuantizeReport) -> str:
-    """Say what the user's own metric gave; empty without one."""
-    found = report.score
-    if found is None:
-        return ""
-    now = "not asked" if found.int8_score is None else f"{found.int8_score:.4g}"
-    limit = f", may drop {found.max_drop:g}" if found.max_drop is not None else ""
-    return f"{found.function}: {found.float_score:.4g} → {now}{limit}"
+    return judged.calibration(report.calibration, "calibrated", doubt="ranges and errors")
 
 
 def speed(report: QuantizeReport) -> str:
     """Say in one sentence how fast the result is, or what is known instead."""
-    if report.difference is not None:
-        return f"speed on {report.difference.provider}: {report.difference.sentence()}"
     chosen = report.chosen()
-    if chosen is not None and chosen.ratio is not None:
-        return f"speed: not measured; {chosen.ratio:.2f}× by the times of its regions"
-    return "speed: not measured"
+    known = chosen is not None and chosen.ratio is not None
+    guess = f"{chosen.ratio:.2f}× by the times of its regions" if chosen and known else ""
+    return judged.speed(report.difference, guess)
 
 
 def outcome(report: QuantizeReport) -> str:
     """Say what became of the model, and of the file."""
     if report.status == "quantized" and report.written:
-        return f"wrote {report.output.path} ({size_change(report)})"
+        return f"wrote {report.output.path} ({judged.size_change(report)})"
     if report.status == "quantized":
         return "quantized, nothing written"
     copied = f", copied to {report.output.path}" if report.written else ", nothing written"
     if report.status == "untouched":
         return f"left untouched: {report.reason}{copied}"
-    anyway = f"written anyway to {report.output.path}" if report.written else "nothing written"
-    return f"NOT QUANTIZED: {report.reason}; {anyway}"
-
-
-def size_change(report: QuantizeReport) -> str:
-    """Write `4.9 MB, -73.6 %`."""
-    before, after = report.input.file_bytes, report.output.file_bytes
-    change = percent_change(before, after)
-    return f"{human_bytes(after)}, {change}" if change else human_bytes(after)
-
-
-def failed_gates(report: QuantizeReport) -> list[str]:
-    """List what did not hold, without what the reason of a refusal says already."""
-    failed = (gate.text for gate in report.gates if not gate.passed)
-    return [text for text in failed if text not in report.reason]
-
-
-def failure(report: QuantizeReport) -> str:
-    """Name what failed in one line; empty when every gate held."""
-    refused = [report.reason] if report.status == "refused" else []
-    return "; ".join([*refused, *failed_gates(report)])
+    return judged.refusal(report, "NOT QUANTIZED")
 
 
 def operators(report: QuantizeReport) -> list[OpRow]:
@@ -174,7 +106,7 @@ def left_in_float(report: QuantizeReport) -> list[Region]:
 def worst_tensors(report: QuantizeReport, most: int) -> list[QuantizedTensor]:
     """List the tensors that lose most by being quantized, the worst first."""
     known = [each for each in report.tensors if each.sqnr_db is not None]
-    return sorted(known, key=lambda each: number(each.sqnr_db))[:most]
+    return sorted(known, key=lambda each: judged.number(each.sqnr_db))[:most]
 
 
 def tensor_cells(tensor: QuantizedTensor) -> tuple[str, ...]:
@@ -204,7 +136,7 @@ def range_text(low: float, high: float) -> str:
 
 
 def front_rows(report: QuantizeReport) -> list[tuple[FrontPoint, tuple[str, ...]]]:
-    """Write each choice: name, int8 regions, error, the user's metric, speed."""
+    """Write each choice, as `FRONT_HEADER` names it."""
     return [
         (
             point,
@@ -212,7 +144,7 @@ def front_rows(report: QuantizeReport) -> list[tuple[FrontPoint, tuple[str, ...]
                 point.name,
                 f"{point.int8_regions} of {len(report.regions)}",
                 decibel(point.sqnr_db),
-                "" if point.metric is None else f"{point.metric:#.4g}",
+                judged.point_metric(point.metric),
                 point_speed(point),
             ),
         )
@@ -222,9 +154,7 @@ def front_rows(report: QuantizeReport) -> list[tuple[FrontPoint, tuple[str, ...]
 
 def point_speed(point: FrontPoint) -> str:
     """Write the speed of a choice against float, and say where it is only predicted."""
-    if point.difference is not None:
-        return point.difference.times()
-    return "" if point.predicted is None else f"{point.predicted:.2f}× predicted"
+    return judged.point_speed(point.difference, point.predicted)
 
 
 def repair_cells(repair: Repair) -> tuple[str, ...]:
@@ -293,37 +223,7 @@ def faults(report: QuantizeReport) -> list[str]:
     ]
 
 
-def warnings(report: QuantizeReport) -> list[str]:
-    """List what speaks against trusting the result."""
-    return [str(each) for each in report.warnings]
-
-
 def sections(regions: Sequence[Region]) -> str:
     """Count regions: `46 of 58 regions in int8`."""
     made = sum(region.became == "int8" for region in regions)
     return f"{made:,} of {plural(len(regions), 'region')} in int8"
-
-
-def agreement(share: float) -> str:
-    """Write a share of samples in per cent; 100 % only where all agree."""
-    return "100 %" if share == 1 else f"{min(99.9, 100 * share):.1f} %"
-
-
-def number(db: float | None) -> float:
-    """Return what dB sort by: unknown ones (NaN) come first, for they are the worst."""
-    return NO_DECIBEL if db is None or math.isnan(db) else db
-
-
-def optional_db(db: float | None) -> str:
-    """Write dB; nothing where they are not known."""
-    return "" if db is None else decibel(db)
-
-
-def time_text(ms: float | None) -> str:
-    """Write milliseconds, without unit; nothing where they are not known."""
-    return "" if ms is None else milliseconds(ms) if ms >= 0.01 else f"{ms:.4f}"
-
-
-def count(how_many: int) -> str:
-    """Write a count; nothing for none."""
-    return f"{how_many:,}" if how_many else ""

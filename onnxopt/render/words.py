@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from onnxopt.text import human_count
 
 if TYPE_CHECKING:
-    from onnxopt.report import NodeInfo, TensorSpec
+    from onnxopt.report import NodeInfo, Profile, TensorSpec
 
 
 def printable(text: str) -> str:
@@ -19,6 +20,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def file_name(profile: Profile) -> str:
+    """Return the file name of a model."""
+    return PurePath(profile.path).name if profile.path else "model"
 
 
 def shape_text(shape: Sequence[int | str | None] | None) -> str:
@@ -99,3 +105,18 @@ def decibel(number: float) -> str:
 def milliseconds(number: float) -> str:
     """Write a latency with three significant digits, without unit."""
     return f"{number:.0f}" if number >= 100 else f"{number:#.3g}"
+
+
+def optional_db(db: float | None) -> str:
+    """Write dB; nothing where they are not known."""
+    return "" if db is None else decibel(db)
+
+
+def time_text(ms: float | None) -> str:
+    """Write milliseconds, without unit; nothing where they are not known."""
+    return "" if ms is None else milliseconds(ms) if ms >= 0.01 else f"{ms:.4f}"
+
+
+def count(how_many: int) -> str:
+    """Write a count; nothing for none."""
+    return f"{how_many:,}" if how_many else ""

@@ -31,6 +31,14 @@ from onnxopt.report.optimization import (
     StepStatus,
 )
 from onnxopt.report.plain import plain
+from onnxopt.report.pruning import (
+    Attempt,
+    FrozenPart,
+    PrunedPart,
+    PrunePoint,
+    PruneReport,
+    PruneStatus,
+)
 from onnxopt.report.quantization import (
     Audit,
     AuditEntry,
@@ -53,6 +61,7 @@ from onnxopt.report.quantization import (
 __all__ = [
     "ORIGINAL",
     "RESULT",
+    "Attempt",
     "Audit",
     "AuditEntry",
     "Became",
@@ -69,6 +78,7 @@ __all__ = [
     "Decision",
     "Difference",
     "FrontPoint",
+    "FrozenPart",
     "Gate",
     "Hotspot",
     "Hotspots",
@@ -82,6 +92,10 @@ __all__ = [
     "OutputQuality",
     "PairSums",
     "Profile",
+    "PrunePoint",
+    "PruneReport",
+    "PruneStatus",
+    "PrunedPart",
     "QuantizeReport",
     "QuantizeStatus",
     "QuantizedTensor",

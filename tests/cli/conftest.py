@@ -18,6 +18,7 @@ from onnxopt.report import (
     OptimizeReport,
     OutputComparison,
     Profile,
+    PruneReport,
     QuantizeReport,
 )
 
@@ -50,6 +51,14 @@ def quantize_report(status="quantized", reason=""):
     )  # fmt: skip
 
 
+def prune_report(status="pruned", reason=""):
+    return PruneReport(
+        input=PROFILE, output=PROFILE, target="portable", structure="channel", status=status,
+        reason=reason, written=status == "pruned", seconds=0.1, peak_rss_bytes=1_000_000,
+        masks="masks.npz" if status == "masked" else None,
+    )  # fmt: skip
+
+
 def benchmark_report(ratio=1.0, error=None):
     result = BenchmarkResult(
         model="a.onnx", sha256="", provider="cpu", placement={}, batch=None, threads=1,
@@ -71,9 +80,11 @@ def api(monkeypatch):
     fake.benchmark_report = benchmark_report
     fake.failed_report = optimize_report(DIFFERS)
     fake.quantize_report = quantize_report
+    fake.prune_report = prune_report
     fake.gives = {
         "optimize": optimize_report(),
         "quantize": quantize_report(),
+        "prune": prune_report(),
         "inspect": InspectReport(profile=PROFILE, nodes=(), placement={}, warnings=()),
         "compare": CompareReport(
             reference=PROFILE, candidate=PROFILE, verification=SAME, seconds=0.1

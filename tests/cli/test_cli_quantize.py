@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxopt.cli.quantize import default_output
+from onnxopt.cli.output import beside
 from onnxopt.config import METHODS, REPAIRS, QuantizeConfig
 from onnxopt.errors import OnnxOptError
 
@@ -20,7 +20,7 @@ DEFAULTS = {
     [("net.onnx", "net.int8.onnx"), ("a.b/net.v2.onnx", "a.b/net.v2.int8.onnx")],
 )
 def test_the_result_goes_beside_the_model(model, output):
-    assert default_output(model) == output
+    assert beside(model, "int8") == output
 
 
 def test_quantize_by_default_decides_by_itself(onnxopt_, api):

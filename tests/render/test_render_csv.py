@@ -4,6 +4,8 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 from onnxopt.render import csv as as_csv
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
@@ -13,17 +15,18 @@ def read(report):
     return list(csv.DictReader(io.StringIO(as_csv.benchmark(report))))
 
 
-def test_every_column_is_documented_in_order():
-    section = PAGE.partition("\n## CSV\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("title", "columns"),
+    [
+        ("CSV", as_csv.COLUMNS),
+        ("CSV of quantize", as_csv.REGION_COLUMNS),
+        ("CSV of prune", as_csv.PART_COLUMNS),
+    ],
+)
+def test_every_column_is_documented_in_order(title, columns):
+    section = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.MULTILINE)
-    assert [name for cell in told for name in re.findall(r"\w+", cell)] == list(as_csv.COLUMNS)
-
-
-def test_every_column_of_quantize_is_documented_in_order():
-    section = PAGE.partition("\n## CSV of quantize\n")[2].partition("\n## ")[0]
-    told = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.MULTILINE)
-    names = [name for cell in told for name in re.findall(r"\w+", cell)]
-    assert names == list(as_csv.REGION_COLUMNS)
+    assert [name for cell in told for name in re.findall(r"\w+", cell)] == list(columns)
 
 
 def test_a_line_for_each_region(quantized):

@@ -9,6 +9,7 @@ import pytest
 from onnxopt import report
 from onnxopt.report.plain import is_public
 from onnxopt.runtime.execution.providers import ProviderStatus
+from tests.render.pruned_reports import make_pruned
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
 DATA = [
@@ -37,6 +38,6 @@ def test_lists_of_providers_and_rules_are_documented():
 
 
 def test_every_schema_is_named(optimized, quantized, compared, inspected, benchmarked):
-    for made in (optimized, quantized, compared, inspected, benchmarked):
+    for made in (optimized, quantized, make_pruned(), compared, inspected, benchmarked):
         row = f"| `{made.to_dict()['schema']}` |"
         assert f"[{type(made).__name__}](#{type(made).__name__.lower()})" in PAGE.partition(row)[2]

@@ -1,28 +1,14 @@
 import dataclasses
-import io
 import json
 import re
 import warnings
 
 import pytest
-from rich.console import Console
 
 from onnxopt.render import html, markdown
-from onnxopt.render import quantized as texts
-from onnxopt.render.terminal import quantize as terminal
+from onnxopt.render import judged as texts
 from onnxopt.report import Calibration, Caution, Gate, OutputQuality
-
-
-def screen(report, *, width=80, verbose=False):
-    out = io.StringIO()
-    Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(
-        terminal.report(report, verbose=verbose), crop=False
-    )
-    return out.getvalue()
-
-
-def flat(text):
-    return " ".join(text.split())
+from tests.render.screens import flat, screen
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.errors import ModelError
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor, constant_node, constant_value, graph_of
 from onnxopt.passes.loops import Frame, frame_of
-from onnxopt.quantizing.spec import Array
 
 _SCAN_OUTPUT_LISTS = ("scan_output_axes", "scan_output_directions")
 

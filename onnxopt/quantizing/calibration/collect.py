@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.errors import DataError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
@@ -35,7 +36,6 @@ from onnxopt.quantizing.calibration.expose import (
 from onnxopt.quantizing.calibration.grouping import Fit, Gauge
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.statistics import Statistics
-from onnxopt.quantizing.spec import Array
 from onnxopt.runtime.machine.isa import usable_cores
 from onnxopt.runtime.machine.memory import return_freed, rss_bytes
 from onnxopt.runtime.sessions.session import Feed, RunError, open_session, run

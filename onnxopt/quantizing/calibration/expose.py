@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from onnxopt.arrays import Array
 from onnxopt.config import OptimizeConfig
 from onnxopt.errors import ModelError
 from onnxopt.graph import facts, garbage
@@ -19,7 +20,6 @@ from onnxopt.graph.editor import Editor
 from onnxopt.passes import dead, shapes
 from onnxopt.quantizing.calibration import reduce
 from onnxopt.quantizing.calibration.bodies import Bodies
-from onnxopt.quantizing.spec import Array
 
 Source = Literal["constant", "input", "range", "values"]
 

@@ -15,7 +15,7 @@ import threading
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 BINS = 8192
 """On both sides together; between a quarter of them and all lie inside the data's range."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.calibration.histogram import BLOCK, Histogram
-from onnxopt.quantizing.spec import Array
 
 _SUMS = ("count", "hidden", "zeros", "nans", "infinities", "total", "squares")
 

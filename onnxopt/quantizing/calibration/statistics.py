@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.errors import DataError, OutputError
 from onnxopt.graph.storage.replace import draft, publish
 from onnxopt.quantizing.calibration.observers import Observer
-from onnxopt.quantizing.spec import Array
 from onnxopt.text import plural
 
 SCHEMA = "onnxopt.statistics/1"

@@ -11,13 +11,15 @@ from collections import Counter
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.graph.editor import Editor
 from onnxopt.quantizing.placement.looking import nodes_of
-from onnxopt.quantizing.placement.plan import Edge, Unit
+from onnxopt.quantizing.placement.plan import Unit
 from onnxopt.quantizing.solution import QuantizedWeight, Solution
-from onnxopt.quantizing.spec import Array, QParams
+from onnxopt.quantizing.spec import QParams
 
 _INT32 = np.iinfo(np.int32)
 

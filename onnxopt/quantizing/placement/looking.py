@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge, Weight
+from onnxopt.graph.edges import Edge
+from onnxopt.quantizing.placement.plan import Weight
 from onnxopt.quantizing.spec import Spec
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

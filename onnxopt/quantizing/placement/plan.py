@@ -9,16 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.spec import Spec
-
-
-class Edge(NamedTuple):
-    """One input of one node: where a tensor is read."""
-
-    node: str
-    place: int
 
 
 @dataclass(frozen=True, kw_only=True)

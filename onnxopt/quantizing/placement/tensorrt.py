@@ -17,8 +17,9 @@ from dataclasses import replace
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.placement import looking
-from onnxopt.quantizing.placement.plan import Edge, Placement, Unit
+from onnxopt.quantizing.placement.plan import Placement, Unit
 from onnxopt.quantizing.spec import Spec
 
 TARGET = "tensorrt"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxopt.quantizing.regions.attribution import LAYOUTS, Ran
+from onnxopt.profiling.attribution import LAYOUTS, Ran
 
 PLAIN_ROWS = (16, 256, 4096)
 """Rows of 128 elements."""

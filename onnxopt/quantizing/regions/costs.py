@@ -14,38 +14,27 @@ int8 model tells how much more it is in a model that has other things to do.
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from onnxopt.benchmarking.child.feedfile import save_feed
-from onnxopt.errors import ProviderError
 from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.profiling.hotspots import run_child
+from onnxopt.profiling.attribution import times
+from onnxopt.profiling.turns import Progress, Turns
 from onnxopt.quantizing.placement.looking import nodes_of
 from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.regions import conversions
-from onnxopt.quantizing.regions.attribution import Known, Ran, Timed, times
 from onnxopt.quantizing.regions.conversions import Conversions
 from onnxopt.quantizing.regions.cut import Border, Problem
 from onnxopt.quantizing.regions.regions import Crossing, Regions
-from onnxopt.report import Setting
-from onnxopt.runtime.sessions.optimized import optimized
 
 Feed = Mapping[str, Any]
-Progress = Callable[[str, float | None], None]
 
-WATCHING_US = 1.8
-"""What the trace adds to each node: a Neg of four numbers takes 0.2 µs, and 2 in a trace."""
 SESSIONS = 3
-_SECONDS = 0.4
 _ABOUT, _ABOUT_US = 0.3, 5.0
 _MOST_STRETCH = 3.0
-_STAGE = "measuring nodes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +81,20 @@ def measure_costs(
     `ProviderError` where a model cannot be profiled.
     """
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
-        profiler = _Profiler(Path(folder), threads, timeout)
-        micro = profiler.folder / "conversions.onnx"
+        turns = Turns(Path(folder), threads, timeout)
+        micro = turns.folder / "conversions.onnx"
         micro.write_bytes(conversions.model())
-        profiler.add("conversions", micro, conversions.feed())
-        profiler.add("float", float_model, feed)
-        profiler.add("int8", int8_model, feed)
-        profiler.run(sessions, progress)
-        us = {row.name: row.us for row in profiler.rows("conversions")}
-        fitted = conversions.fit(us, profiler.ran("conversions"))
-        model = io.load(float_model)
-        known = _known(model)
-        in_float, _ = times(profiler.rows("float"), profiler.ran("float"), known)
-        in_int8, seen = times(profiler.rows("int8"), profiler.ran("int8"), known)
-        total = sum(row.us for row in profiler.rows("float"))
-    counted = _of_units(model, placement, in_float, in_int8)
+        turns.add("conversions", micro, conversions.feed())
+        turns.add("float", float_model, feed)
+        turns.add("int8", int8_model, feed)
+        turns.run(sessions, progress)
+        us = {row.name: row.us for row in turns.rows("conversions")}
+        fitted = conversions.fit(us, turns.ran("conversions"))
+        known = turns.known("float")
+        in_float, _ = times(turns.rows("float"), turns.ran("float"), known)
+        in_int8, seen = times(turns.rows("int8"), turns.ran("int8"), known)
+        total = sum(row.us for row in turns.rows("float"))
+    counted = _of_units(io.load(float_model), placement, in_float, in_int8)
     return Costs(
         in_float=counted[0],
         in_int8=counted[1],
@@ -115,71 +103,6 @@ def measure_costs(
         fused=_fused(placement, in_float),
         seen_conversions=seen,
         sessions=sessions,
-    )
-
-
-class _Profiler:
-    """Models that are profiled in turns; the median over sessions of each of their nodes."""
-
-    def __init__(self, folder: Path, threads: int, timeout: float) -> None:
-        self.folder = folder
-        self.setting = Setting(provider="cpu", threads=threads)
-        self.timeout = timeout
-        self.plans: dict[str, dict[str, Any]] = {}
-        self.found: dict[str, dict[tuple[str, str], list[float]]] = {}
-
-    def add(self, key: str, path: Path, feed: Feed) -> None:
-        file = self.folder / f"{key}.npz"
-        save_feed(file, feed)
-        self.plans[key] = {
-            "ceiling": False, "path": str(path), "feed": str(file), "seconds": _SECONDS
-        }  # fmt: skip
-        self.found[key] = defaultdict(list)
-
-    def run(self, sessions: int, progress: Progress | None) -> None:
-        for number in range(sessions):
-            for place, (key, plan) in enumerate(self.plans.items()):
-                told = run_child(plan, self.setting, {}, self.timeout)
-                if told["event"] != "profiled":
-                    raise ProviderError(
-                        f"the {key} model cannot be profiled: {told['message']}",
-                        "leave measuring out: --no-measure",
-                    )
-                for row in told["nodes"]:
-                    us = max(0.0, 1e3 * row["median_ms"] - WATCHING_US * row["calls"])
-                    self.found[key][row["name"], row["op"]].append(us)
-                if progress is not None:
-                    done = number * len(self.plans) + place + 1
-                    progress(_STAGE, done / (sessions * len(self.plans)))
-
-    def rows(self, key: str) -> list[Timed]:
-        """Return the nodes of a model in the order in which they ran."""
-        return [
-            Timed(name=name, op=op, us=median(us)) for (name, op), us in self.found[key].items()
-        ]
-
-    def ran(self, key: str) -> list[Ran]:
-        """Return the graph that onnxruntime ran."""
-        folder = self.folder / key
-        folder.mkdir()
-        made = io.load(optimized(Path(self.plans[key]["path"]), folder, layouts=True))
-        return [
-            Ran(
-                name=node.name or "",
-                op=node.op_type,
-                reads=tuple(value.name or "" for value in node.inputs if value is not None),
-                writes=tuple(value.name or "" for value in node.outputs),
-            )
-            for node in nodes_of(made)
-        ]
-
-
-def _known(model: ir.Model) -> Known:
-    return Known(
-        writes={
-            node.name or "": tuple(value.name or "" for value in node.outputs)
-            for node in nodes_of(model)
-        }
     )
 
 

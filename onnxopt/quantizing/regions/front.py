@@ -118,8 +118,8 @@ def decide(
     """Build every choice, and pick one as `wishes` ask; `regions` is how many there are.
 
     `finer` are more choices, from the fastest to the most accurate: a few of them are built where
-    what is right begins. `optimized` is the float model as it was rewritten: a choice has to be
-    faster than that. Models of choices that are not right are let go at once. What a tool raises
+    what is right begins. `optimized` is the float model as it was rewritten: no choice may be
+    slower than that. Models of choices that are not right are let go at once. What a tool raises
     comes through.
     """
     return _Picking(regions, wishes, tools, optimized).run(choices, finer)
@@ -264,8 +264,9 @@ class _Picking(Generic[Model]):
         return self.wishes.is_fast(difference)
 
     def beats_float(self, difference: Difference) -> bool:
-        """Tell whether a model is faster than the float one that was rewritten."""
-        return self.optimized is None or difference.ratio > (self.optimized.ratio or 0.0)
+        """Tell whether a model may be as fast as the float one that was rewritten."""
+        alone = None if self.optimized is None else self.optimized.difference
+        return alone is None or difference.high >= alone.low
 
     def refusal(self) -> str:
         """Say why there is no choice."""
@@ -279,7 +280,7 @@ class _Picking(Generic[Model]):
             alone = None if self.optimized is None else self.optimized.difference
             if alone is not None and found is not None and self.wishes.is_fast(found):
                 gained = f"optimization alone makes {alone.times()}"
-                return f"int8 gains nothing over float, which {gained}: {told}"
+                return f"int8 is slower than float, which {gained}: {told}"
             wanted = "faster" if self.wishes.max_slowdown is None else "fast enough"
             return f"none that is right is {wanted}: {told}"
         scored = [entry for entry in self.entries if entry.point.metric is not None]

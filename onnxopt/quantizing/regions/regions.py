@@ -15,8 +15,9 @@ from math import prod
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.insert.qdq import values_of
-from onnxopt.quantizing.placement.plan import Edge, Placement, Unit, merged
+from onnxopt.quantizing.placement.plan import Placement, Unit, merged
 
 _PRODUCTS = ("Gemm", "MatMul")
 _SPATIAL = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "MaxPool"})

@@ -20,15 +20,17 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.arrays import Array
+from onnxopt.channels import moving
+from onnxopt.channels.labels import Labels, Solved
+from onnxopt.channels.walk import walk
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.graph.editor import Editor, is_dead
 from onnxopt.passes import shapes
-from onnxopt.quantizing.placement.plan import Edge
-from onnxopt.quantizing.repair import layers, moving, passing
-from onnxopt.quantizing.repair.labels import Labels, Solved
-from onnxopt.quantizing.repair.walk import Change, Ranges, Walk, walk
-from onnxopt.quantizing.spec import Array
+from onnxopt.quantizing.repair import layers, passing
+from onnxopt.quantizing.repair.walk import Change, Ranges, Scaling
 
 _NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 STEPS = {**layers.STEPS, **passing.STEPS, **moving.STEPS}
@@ -99,7 +101,7 @@ def candidates(
     """
     shapes.infer(model)
     start = functools.partial(
-        Walk,
+        Scaling,
         opset=model.opset_imports.get("", 0),
         observed=observed or {},
         margin=margin,
@@ -111,7 +113,7 @@ def candidates(
     return _walked(model, start(labels=Labels(), restored=edges))
 
 
-def _walked(model: ir.Model, walked: Walk) -> list[Chain]:
+def _walked(model: ir.Model, walked: Scaling) -> list[Chain]:
     for graph in facts.graphs_within(model.graph):
         walk(walked, graph, STEPS)
     solved = walked.labels.solve()
@@ -153,7 +155,7 @@ def _edit(change: Change, solved: Solved, group: int) -> Edit:
     )
 
 
-def _restored(walked: Walk, tensors: Collection[str]) -> dict[str, tuple[Edge, ...]]:
+def _restored(walked: Scaling, tensors: Collection[str]) -> dict[str, tuple[Edge, ...]]:
     if not walked.restored:
         return {}
     found = {}

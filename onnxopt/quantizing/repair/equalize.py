@@ -28,14 +28,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.edges import Edge
 from onnxopt.graph.editor import Editor
-from onnxopt.quantizing.placement.plan import Edge
 from onnxopt.quantizing.repair.chains import Chain, Edit, apply, candidates
 from onnxopt.quantizing.repair.noise import constant, nodes_by_name, outlook
 from onnxopt.quantizing.repair.scales import scales_of, searched
 from onnxopt.quantizing.repair.walk import Ranges
-from onnxopt.quantizing.spec import Array
 
 RULE = "equalize"
 _ROUNDS = 40

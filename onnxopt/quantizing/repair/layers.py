@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from onnxopt.arrays import Array
+from onnxopt.channels.labels import FROZEN
+from onnxopt.channels.walk import Step, constants
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge
-from onnxopt.quantizing.repair.labels import FROZEN
-from onnxopt.quantizing.repair.walk import Change, Step, Walk, constants, editable
-from onnxopt.quantizing.spec import Array
+from onnxopt.graph.edges import Edge
+from onnxopt.quantizing.repair.walk import Change, Scaling, editable
 
 
 def _weigh(
-    walk: Walk, node: ir.Node, *, place: int, rows: int | None, reads: Any, writes: Any
+    walk: Scaling, node: ir.Node, *, place: int, rows: int | None, reads: Any, writes: Any
 ) -> None:
     """Ask for a weight that is divided by what it writes and multiplied by what it reads.
 
@@ -43,7 +44,7 @@ def _weigh(
     walk.changes.append(Change(edge=edge, labels=writes, divide=True, rows=rows))
 
 
-def _bias(walk: Walk, node: ir.Node, labels: Array) -> None:
+def _bias(walk: Scaling, node: ir.Node, labels: Array) -> None:
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return
     if editable(node.inputs[2]):
@@ -52,7 +53,7 @@ def _bias(walk: Walk, node: ir.Node, labels: Array) -> None:
         walk.labels.freeze(labels)
 
 
-def _conv(walk: Walk, node: ir.Node) -> bool:
+def _conv(walk: Scaling, node: ir.Node) -> bool:
     shape = facts.static_shape(node.inputs[1])
     if shape is None or not editable(node.inputs[1]) or 0 in shape:
         return False
@@ -82,7 +83,7 @@ def _per_group(array: Array, groups: int, outputs: int, spatial: int) -> Array:
     return grouped.reshape(*grouped.shape, *[1] * spatial)
 
 
-def _conv_transpose(walk: Walk, node: ir.Node) -> bool:
+def _conv_transpose(walk: Scaling, node: ir.Node) -> bool:
     shape = facts.static_shape(node.inputs[1])
     if shape is None or not editable(node.inputs[1]) or 0 in shape:
         return False
@@ -106,7 +107,7 @@ def _conv_transpose(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _gemm(walk: Walk, node: ir.Node) -> bool:
+def _gemm(walk: Scaling, node: ir.Node) -> bool:
     shape = facts.static_shape(node.inputs[1])
     if shape is None or not editable(node.inputs[1]) or len(shape) != 2:
         return False
@@ -132,7 +133,7 @@ def _gemm(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _matmul(walk: Walk, node: ir.Node) -> bool:
+def _matmul(walk: Scaling, node: ir.Node) -> bool:
     if facts.is_constant(node.inputs[0]) or not facts.is_constant(node.inputs[1]):
         return _product(walk, node)
     shape = facts.static_shape(node.inputs[1])
@@ -152,7 +153,7 @@ def _matmul(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _product(walk: Walk, node: ir.Node) -> bool:
+def _product(walk: Scaling, node: ir.Node) -> bool:
     """Label a product of two activations: channels that are summed over scale inversely.
 
     Those of other axes are handed on, from the second operand, or else from the first.
@@ -172,7 +173,7 @@ def _product(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _norm(walk: Walk, node: ir.Node) -> bool:
+def _norm(walk: Scaling, node: ir.Node) -> bool:
     """Label what a normalisation over the last axis writes; it divides its scale and bias."""
     held = facts.static_shape(node.inputs[1])
     axis = facts.attribute(node, "axis", walk.opset)
@@ -180,14 +181,14 @@ def _norm(walk: Walk, node: ir.Node) -> bool:
     return held is not None and len(held) == 1 and last and _normalized(walk, node, held)
 
 
-def _instance_norm(walk: Walk, node: ir.Node) -> bool:
+def _instance_norm(walk: Scaling, node: ir.Node) -> bool:
     held, rank = facts.static_shape(node.inputs[1]), facts.rank(node.inputs[0])
     if held is None or rank is None or rank < 2:
         return False
     return _normalized(walk, node, (*held, *[1] * (rank - 2)))
 
 
-def _normalized(walk: Walk, node: ir.Node, shape: tuple[int, ...]) -> bool:
+def _normalized(walk: Scaling, node: ir.Node, shape: tuple[int, ...]) -> bool:
     if not all(editable(value) for value in node.inputs[1:] if value is not None):
         return False
     walk.labels.freeze(walk.read(node, 0))
@@ -198,7 +199,7 @@ def _normalized(walk: Walk, node: ir.Node, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _batch_norm(walk: Walk, node: ir.Node) -> bool:
+def _batch_norm(walk: Scaling, node: ir.Node) -> bool:
     held, rank = facts.static_shape(node.inputs[1]), facts.rank(node.inputs[0])
     training = facts.attribute(node, "training_mode", walk.opset)
     if held is None or rank is None or rank < 2 or training:
@@ -215,7 +216,7 @@ def _batch_norm(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _mul(walk: Walk, node: ir.Node) -> bool:
+def _mul(walk: Scaling, node: ir.Node) -> bool:
     """Label a product, elementwise: a constant takes up scales, of two activations one bears them.
 
     That is not the one which cannot be scaled anyway (the gate of a squeeze-and-excitation), nor
@@ -242,7 +243,7 @@ def _spread(value: ir.Value | None) -> int:
     return sum(size != 1 for size in facts.shape(value) or ())
 
 
-def _times_constant(walk: Walk, node: ir.Node, place: int) -> bool:
+def _times_constant(walk: Scaling, node: ir.Node, place: int) -> bool:
     read = walk.read(node, 1 - place)
     shape = np.broadcast_shapes(read.shape, facts.static_shape(node.inputs[place]) or ())
     if not editable(node.inputs[place]) or sum(size > 1 for size in shape) != 1:
@@ -258,7 +259,7 @@ def _times_constant(walk: Walk, node: ir.Node, place: int) -> bool:
     return True
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Step[Scaling]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.placement.plan import Edge
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.repair.chains import Chain, Edit
 from onnxopt.quantizing.repair.walk import Ranges
-from onnxopt.quantizing.spec import Array
 
 CREST = 6.0
 """How much further than its root mean square a channel goes."""

@@ -13,24 +13,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.channels.labels import FROZEN
+from onnxopt.channels.walk import Step, constants, whole
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.quantizing.placement.looking import clip_bounds
-from onnxopt.quantizing.repair.labels import FROZEN
 from onnxopt.quantizing.repair.reach import reach
-from onnxopt.quantizing.repair.walk import Step, Walk, constants, editable, whole
+from onnxopt.quantizing.repair.walk import Scaling, editable
 
 _BOUNDED = {"HardSigmoid": (0.0, 1.0), "Sigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
 
 
-def _homogeneous(walk: Walk, node: ir.Node) -> bool:
+def _homogeneous(walk: Scaling, node: ir.Node) -> bool:
     for place in range(1, len(node.inputs)):
         walk.labels.freeze(walk.read(node, place))
     walk.hand_on(node)
     return True
 
 
-def _elementwise(walk: Walk, node: ir.Node) -> bool:
+def _elementwise(walk: Scaling, node: ir.Node) -> bool:
     """Freeze what a function takes, but remember which axis has channels."""
     read = walk.read(node, 0)
     walk.labels.freeze(read)
@@ -40,7 +41,7 @@ def _elementwise(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _clip(walk: Walk, node: ir.Node) -> bool:
+def _clip(walk: Scaling, node: ir.Node) -> bool:
     low, high = clip_bounds(node, walk.opset)
     low, high = -np.inf if low is None else low, np.inf if high is None else high
     if not low <= 0 <= high:
@@ -60,7 +61,7 @@ def _clip(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _joint(walk: Walk, node: ir.Node) -> bool:
+def _joint(walk: Scaling, node: ir.Node) -> bool:
     """Label a sum, a maximum, a choice: all operands have the scales of the result."""
     first = 1 if node.op_type == "Where" else 0
     places = range(first, len(node.inputs))
@@ -80,22 +81,22 @@ def _joint(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _div(walk: Walk, node: ir.Node) -> bool:
+def _div(walk: Scaling, node: ir.Node) -> bool:
     return not facts.is_constant(node.inputs[0]) and _homogeneous(walk, node)
 
 
-def _pool(walk: Walk, node: ir.Node) -> bool:
+def _pool(walk: Scaling, node: ir.Node) -> bool:
     rank = facts.rank(node.inputs[0])
     return rank is not None and _only(walk, node, [-axis for axis in range(1, rank - 1)])
 
 
-def _only(walk: Walk, node: ir.Node, axes: list[int]) -> bool:
+def _only(walk: Scaling, node: ir.Node, axes: list[int]) -> bool:
     """Hand on labels that do not differ along some axes, counted from the end."""
     read = walk.read(node, 0)
     return not any(walk.varies(read, axis) for axis in axes) and _homogeneous(walk, node)
 
 
-def _reduce(walk: Walk, node: ir.Node) -> bool:
+def _reduce(walk: Scaling, node: ir.Node) -> bool:
     rank, axes = facts.rank(node.inputs[0]), facts.axes(node, walk.opset)
     if rank is None or axes is None:
         return False
@@ -109,7 +110,7 @@ def _reduce(walk: Walk, node: ir.Node) -> bool:
     return True
 
 
-def _resize(walk: Walk, node: ir.Node) -> bool:
+def _resize(walk: Scaling, node: ir.Node) -> bool:
     mode = facts.attribute(node, "coordinate_transformation_mode", walk.opset)
     old, new = facts.shape(node.inputs[0]), facts.shape(node.outputs[0])
     if old is None or new is None or mode == "tf_crop_and_resize":
@@ -119,7 +120,7 @@ def _resize(walk: Walk, node: ir.Node) -> bool:
     return _only(walk, node, changed)
 
 
-def _pad(walk: Walk, node: ir.Node) -> bool:
+def _pad(walk: Scaling, node: ir.Node) -> bool:
     rank, pads = facts.rank(node.inputs[0]), facts.integers(node.inputs[1])
     if rank is None or pads is None:
         return False
@@ -139,7 +140,7 @@ def _pad(walk: Walk, node: ir.Node) -> bool:
     return _only(walk, node, padded)
 
 
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Step[Scaling]] = {
     **dict.fromkeys(
         ("Abs", "Dropout", "Identity", "LeakyRelu", "Neg", "PRelu", "Relu"), _homogeneous
     ),

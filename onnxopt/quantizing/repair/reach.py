@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.quantizing.repair.walk import Walk
-from onnxopt.quantizing.spec import Array
+from onnxopt.quantizing.repair.walk import Scaling
 
 _CLOSE = 1e-6
 """What comes so near to a clamp, relatively, has reached it."""
 
 
-def reach(walk: Walk, node: ir.Node, low: float, high: float) -> tuple[Array, Array]:
+def reach(walk: Scaling, node: ir.Node, low: float, high: float) -> tuple[Array, Array]:
     """Return the least and largest number that a Clip between two bounds may be given.
 
     Both have the shape of the labels of its input; infinite where nothing is known.
@@ -35,7 +35,9 @@ def reach(walk: Walk, node: ir.Node, low: float, high: float) -> tuple[Array, Ar
     return least, most
 
 
-def _observed(walk: Walk, value: ir.Value, low: float, high: float) -> tuple[Array, Array] | None:
+def _observed(
+    walk: Scaling, value: ir.Value, low: float, high: float
+) -> tuple[Array, Array] | None:
     """Return what was seen, with a margin, where it stays clear of the bounds."""
     seen = walk.observed.get(value.name or "")
     if seen is None:
@@ -45,7 +47,7 @@ def _observed(walk: Walk, value: ir.Value, low: float, high: float) -> tuple[Arr
     return least, np.where((most >= high * (1 - _CLOSE)) & (high > 0), np.inf, most * walk.margin)
 
 
-def _proven(walk: Walk, value: ir.Value) -> tuple[Array, Array] | None:
+def _proven(walk: Scaling, value: ir.Value) -> tuple[Array, Array] | None:
     """Return what a layer can write at most, by its weights and the bounds of what it reads."""
     node = value.producer()
     if node is None or node.domain or node.op_type != "Conv" or node.inputs[0] is None:

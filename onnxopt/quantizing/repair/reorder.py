@@ -14,12 +14,12 @@ from collections import Counter
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.quantizing.repair.chains import rewrite
 from onnxopt.quantizing.repair.streams import Slot, Stream, streams
-from onnxopt.quantizing.spec import Array
 from onnxopt.quantizing.weights.permute import clipped, meeting_losses, order_of
 
 RULE = "reorder"

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.repair.noise import Outlook, noise
-from onnxopt.quantizing.spec import Array
 
 ALPHAS = tuple(float(alpha) for alpha in np.linspace(0, 1, 11))
 

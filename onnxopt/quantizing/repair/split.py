@@ -20,13 +20,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.passes import shapes
 from onnxopt.quantizing.repair.chains import rewrite
 from onnxopt.quantizing.repair.streams import Slot, Stream, streams
-from onnxopt.quantizing.spec import Array
 
 RULE = "split"
 _ALONE = frozenset({

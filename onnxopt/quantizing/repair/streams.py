@@ -15,10 +15,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from onnxopt.channels.walk import constants
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.quantizing.placement.plan import merged
-from onnxopt.quantizing.repair.walk import constants, editable
+from onnxopt.quantizing.repair.walk import editable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

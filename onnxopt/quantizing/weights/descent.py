@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 from onnxopt.quantizing.weights.gram import full, squared, times
 from onnxopt.quantizing.weights.limits import Limits
 from onnxopt.quantizing.weights.scales import bounded

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 
 def times(rows: Array, gram: Array | None) -> Array:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 
 class Limits(Protocol):

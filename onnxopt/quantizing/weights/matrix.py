@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.placement.plan import Weight
-from onnxopt.quantizing.spec import Array
 
 
 def to_rows(array: Array, weight: Weight) -> Array:

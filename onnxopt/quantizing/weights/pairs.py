@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 from onnxopt.quantizing.weights.limits import Limits, Plain
 from onnxopt.report import PairSums
 from onnxopt.runtime.machine.multiply import Kernels

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 
 _MOST = 2**15 - 1
 _LARGEST = 127

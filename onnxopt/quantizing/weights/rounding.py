@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from onnxopt.quantizing.spec import Array
+from onnxopt.arrays import Array
 from onnxopt.quantizing.weights.adaround import adaround
 from onnxopt.quantizing.weights.descent import descend
 from onnxopt.quantizing.weights.gptq import gptq

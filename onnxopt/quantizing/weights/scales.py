@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxopt.quantizing.spec import SMALLEST_SCALE, Array
+from onnxopt.arrays import Array
+from onnxopt.quantizing.spec import SMALLEST_SCALE
 from onnxopt.quantizing.weights.gram import diagonal, squared
 from onnxopt.quantizing.weights.limits import Limits
 

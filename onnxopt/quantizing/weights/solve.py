@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.graph import facts
 from onnxopt.quantizing.solution import QuantizedWeight
-from onnxopt.quantizing.spec import Array, QParams
-from onnxopt.quantizing.sweep.moments import Moments
-from onnxopt.quantizing.sweep.walk import Layer
+from onnxopt.quantizing.spec import QParams
+from onnxopt.quantizing.sweeping import Layer
 from onnxopt.quantizing.weights import gram as grams
 from onnxopt.quantizing.weights import rounding
 from onnxopt.quantizing.weights.limits import Limits, Plain
 from onnxopt.quantizing.weights.matrix import from_rows, to_rows
 from onnxopt.quantizing.weights.scales import least_scales
 from onnxopt.report import PairSums
+from onnxopt.sweep.moments import Moments
 
 LimitsOf = Callable[[Layer, Array], Limits]
 """Gives the limits of a layer, whose weight is a matrix [rows, columns]."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.render.words import printable
-from onnxopt.report import BenchmarkReport, QuantizeReport
+from onnxopt.report import BenchmarkReport, PruneReport, QuantizeReport
 
 _NEEDED = {
     "jinja2": "jinja2",
@@ -50,6 +50,14 @@ def quantize(report: QuantizeReport) -> str:
     from onnxopt.render.html.int8 import view
 
     return _page("quantize.html.j2", view(report))
+
+
+def prune(report: PruneReport) -> str:
+    """Return the page; raises `OnnxOptError` where jinja2 or matplotlib is missing."""
+    check_available()
+    from onnxopt.render.html.pruned import view
+
+    return _page("prune.html.j2", view(report))
 
 
 def _page(template: str, shown: Mapping[str, Any]) -> str:

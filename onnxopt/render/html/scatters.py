@@ -1,4 +1,4 @@
-"""Draws what was found out about int8: choices, errors along the graph, times before and after."""
+"""Draws what a result that is not exact was chosen by: errors against time, along the graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOG_FROM = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A point of the front: time against float (`x`, below 1 is faster) and SQNR (`y`, dB)."""
+    """A point of the front: time or work against the model (`x`) and SQNR (`y`, dB)."""
 
     x: float
     y: float
@@ -39,17 +39,17 @@ class Dot:
     note: str = ""
 
 
-def front(choices: Sequence[Choice], *, floor: float | None = None) -> Figure:
-    """Draw choices by time and error, float at 1; filled where measured, large where chosen.
+def front(choices: Sequence[Choice], *, floor: float | None, x: str, one: str) -> Figure:
+    """Draw choices by time and error; filled where measured, large where chosen.
 
-    `floor` is the SQNR that was asked for.
+    `floor` is the SQNR that was asked for, `one` what stands at 1.
     """
     figure, axes = plot_axes("SQNR, dB", 3.1)
     ordered = sorted(choices, key=lambda each: each.x)
     axes.plot([c.x for c in ordered], [c.y for c in ordered], color=GRID, lw=1.4, zorder=2)
     axes.axvline(1.0, color=TEXT, lw=1.2, linestyle=_DASHES)
     axes.annotate(
-        "float", (1.0, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -11),
+        one, (1.0, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -11),
         textcoords="offset points",
     )  # fmt: skip
     if floor is not None:
@@ -62,7 +62,7 @@ def front(choices: Sequence[Choice], *, floor: float | None = None) -> Figure:
     number_axis(axes.xaxis, [*xs, 1.0])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.4g}×"))
     number_axis(axes.yaxis, [each.y for each in choices])
-    axes.set_xlabel("time against float")
+    axes.set_xlabel(x)
     return figure
 
 
@@ -96,6 +96,21 @@ def along(dots: Sequence[Dot], *, y: str, x: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.04, y=0.12)
+    axes.set_xlabel(x)
+    return figure
+
+
+def bars(pairs: Sequence[tuple[float, float]], *, y: str, x: str) -> Figure:
+    """Draw how much of each thing there was and is left, in the order of the graph."""
+    figure, axes = plot_axes(y, 2.6)
+    places = range(1, len(pairs) + 1)
+    width = 0.8 if len(pairs) <= 80 else 1.0
+    axes.bar(places, [before for before, _ in pairs], width, color=GRID, zorder=3)
+    axes.bar(places, [after for _, after in pairs], width, color=series_colour(0), zorder=4)
+    number_axis(axes.yaxis, [before for before, _ in pairs])
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(0.4, len(pairs) + 0.6)
     axes.set_xlabel(x)
     return figure
 

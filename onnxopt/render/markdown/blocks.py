@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
 
 from onnxopt.render.words import printable
-from onnxopt.report import Profile
 
 
 def warnings(texts: Iterable[str]) -> str:
@@ -33,11 +31,6 @@ def table(
 def bullets(texts: Iterable[str]) -> str:
     """Write a list of plain texts."""
     return "\n".join(f"- {escape(text)}" for text in texts)
-
-
-def name(profile: Profile) -> str:
-    """Return the file name of a model."""
-    return PurePath(profile.path).name if profile.path else "model"
 
 
 def code(text: str) -> str:

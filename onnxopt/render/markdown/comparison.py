@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from onnxopt.render import rows
-from onnxopt.render.markdown.blocks import code, escape, join, name, table
-from onnxopt.render.words import decibel, small
+from onnxopt.render.markdown.blocks import code, escape, join, table
+from onnxopt.render.words import decibel, file_name, small
 from onnxopt.report import CompareReport, Comparison
 
 OUTPUTS_SHOWN = 20
@@ -13,7 +13,7 @@ OUTPUTS_SHOWN = 20
 def compare(report: CompareReport) -> str:
     """Write the verdict and each output."""
     good = "✅" if report else "❌"
-    names = f"{code(name(report.candidate))} against {code(name(report.reference))}"
+    names = f"{code(file_name(report.candidate))} against {code(file_name(report.reference))}"
     verdict, _ = rows.verdict(report.verification)
     return join([f"### {good} {names}", escape(verdict), outputs(report.verification)])
 

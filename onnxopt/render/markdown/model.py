@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from onnxopt.render import predictions, rows
-from onnxopt.render.markdown.blocks import bullets, code, folded, join, name, table, warnings
-from onnxopt.render.words import macs_text, opset_text, share_text, tensor_text
+from onnxopt.render.markdown.blocks import bullets, code, folded, join, table, warnings
+from onnxopt.render.words import file_name, macs_text, opset_text, share_text, tensor_text
 from onnxopt.report import InspectReport
 from onnxopt.text import human_bytes, human_count
 
@@ -36,7 +36,7 @@ def inspect(report: InspectReport) -> str:
         ),
         left=1,
     )
-    title = f"### {code(name(profile))}"
+    title = f"### {code(file_name(profile))}"
     costs = _costs(report) if report.costs else ""
     return join([title, bullets(facts), operators, costs, warnings(report.warnings)])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from onnxopt.render import rows
-from onnxopt.render.markdown.blocks import bullets, code, folded, join, name, table, warnings
+from onnxopt.render.markdown.blocks import bullets, code, folded, join, table, warnings
 from onnxopt.render.markdown.comparison import outputs
+from onnxopt.render.words import file_name
 from onnxopt.report import OptimizeReport, Profile
 from onnxopt.text import human_seconds
 
@@ -14,7 +15,7 @@ def optimize(report: OptimizeReport) -> str:
     good = "✅" if report else "❌"
     proof, _ = rows.verdict(report.verification)
     parts = [
-        f"### {good} {code(name(report.input))} optimized for {report.target}",
+        f"### {good} {code(file_name(report.input))} optimized for {report.target}",
         bullets([proof, rows.speed(report), *_ends(report)]),
         _changes(report.input, report.output),
         _steps(report),

@@ -73,8 +73,22 @@ class LongTable:
 
 def section(title: str, *parts: RenderableType) -> RenderableType:
     """Put a heading over indented parts, with an empty line after them."""
-    body = [Padding(part, (0, 0, 0, 2), expand=False) for part in parts]
+    # What is empty has no width to pad, and would vanish.
+    body = [
+        part if isinstance(part, Text) and not part else Padding(part, (0, 0, 0, 2), expand=False)
+        for part in parts
+    ]
     return Group(heading(title), *body, Text(""))
+
+
+def long_section(title: str, made: LongTable) -> list[RenderableType]:
+    """Put a heading over a table that indents itself and may be wider than the screen."""
+    return [heading(title), made, line("")]
+
+
+def more(count: int, shown: int) -> list[RenderableType]:
+    """Say how many are not shown; nothing where all are."""
+    return [line(f"and {count - shown:,} more (-v shows them)", FAINT)] if count > shown else []
 
 
 def notes(warnings: Sequence[str]) -> list[RenderableType]:
@@ -108,6 +122,4 @@ def outputs_table(outputs: Sequence[OutputComparison], *, verbose: bool) -> Rend
         row(made, cells, "" if each.passed else BAD)
     parts: list[RenderableType] = [made]
     parts += [line(f"{each.name}: {each.reason}", BAD) for each in shown if each.reason]
-    if len(shown) < len(outputs):
-        parts.append(line(f"and {len(outputs) - len(shown)} more (-v shows them)", FAINT))
-    return Group(*parts)
+    return Group(*parts, *more(len(outputs), len(shown)))

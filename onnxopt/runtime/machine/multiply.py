@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.errors import OnnxOptError
 from onnxopt.runtime.machine.isa import Processor, processor
 
 Sums = Literal["exact", "neighbours", "others", "unknown"]
-Array = np.ndarray[Any, Any]
 
 _ADDS_IN_16_BITS = {
     "vnni": False,

@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 from onnxopt.graph import io
+from onnxopt.graph.edges import Edge
 from onnxopt.quantizing.insert.qdq import insert
 from onnxopt.quantizing.placement.cpu import place
-from onnxopt.quantizing.placement.plan import Edge, merged
+from onnxopt.quantizing.placement.plan import merged
 from tests.quantizing.repair.nets import net, normal
 from tests.quantizing.small import pictures, prepared, solved, tokens
 

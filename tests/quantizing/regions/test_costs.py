@@ -6,11 +6,11 @@ from onnx import helper
 
 from onnxopt.graph import io
 from onnxopt.passes import shapes
+from onnxopt.profiling.attribution import Ran
 from onnxopt.quantizing.insert.qdq import insert
 from onnxopt.quantizing.placement.cpu import place
 from onnxopt.quantizing.placement.looking import nodes_of
 from onnxopt.quantizing.regions import conversions
-from onnxopt.quantizing.regions.attribution import Ran
 from onnxopt.quantizing.regions.conversions import Conversions, Line, line
 from onnxopt.quantizing.regions.costs import Costs, borders, measure_costs, problem
 from onnxopt.quantizing.regions.cut import front

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from onnxopt.quantizing.placement.plan import Edge, Weight
+from onnxopt.graph.edges import Edge
+from onnxopt.quantizing.placement.plan import Weight
 from onnxopt.quantizing.spec import Spec
 from onnxopt.quantizing.weights.matrix import from_rows, to_rows
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.minmax import minmax
-from onnxopt.quantizing.spec import Array, Spec
+from onnxopt.quantizing.spec import Spec
 
 _MARKS = 256
 

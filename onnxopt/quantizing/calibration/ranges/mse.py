@@ -19,10 +19,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.calibration.histogram import Histogram
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.minmax import minmax
-from onnxopt.quantizing.spec import Array, QParams, Spec, qparams
+from onnxopt.quantizing.spec import QParams, Spec, qparams
 
 _DEEPEST = 7.0
 """By how many halvings an end is drawn in at most, before the search goes into detail."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxopt.arrays import Array
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.minmax import minmax
-from onnxopt.quantizing.spec import Array, Spec
+from onnxopt.quantizing.spec import Spec
 
 
 def percentile(observer: Observer, spec: Spec, percent: float = 99.99) -> tuple[float, float]:

@@ -1,0 +1,94 @@
+"""Calibration samples that are read again and again, some of them held back.
+
+Ranges and integers are found on some samples, and every choice is made on others. Those held back
+lie in two blocks, because neighbours are often alike: crops of one photograph, frames of one film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from onnxopt.errors import DataError
+
+Feed = Mapping[str, Any]
+_PARTS = 8
+_HELD = (2, 6)
+"""Of eight equal parts of the samples, those that are held back."""
+
+FEW = 16
+"""Samples below which ranges and corrections are little more than guesses."""
+
+
+class Samples:
+    """The feeds that `read` gives, the same each time; no more than `most` of them."""
+
+    def __init__(self, read: Callable[[], Iterable[Feed]], most: int | None = None) -> None:
+        self._read = read
+        self._most = most
+        self.count = 0
+        for number, feed in enumerate(self.all()):
+            _check_numbers(feed, number)
+            self.count += 1
+        if not self.count:
+            raise DataError("there are no calibration samples", "give at least one")
+
+    def all(self) -> Iterator[Feed]:
+        """Yield every sample, one at a time."""
+        return islice(iter(self._read()), self._most)
+
+    def is_held(self, number: int) -> bool:
+        """Tell whether a sample is held back; with fewer than four, none is."""
+        if self.count < 4:
+            return False
+        if self.count < _PARTS:
+            return number == self.count - 1
+        return number * _PARTS // self.count in _HELD
+
+    @property
+    def held_count(self) -> int:
+        """How many samples are held back."""
+        return sum(map(self.is_held, range(self.count)))
+
+    def numbered(self, most: int) -> Iterator[tuple[bool, Feed]]:
+        """Yield (held back, feed) of samples of both kinds, `most` of them, evenly spread."""
+        step = max(self.count / most, 1.0)
+        wanted = {int(place * step) for place in range(min(self.count, most))}
+        for number, feed in enumerate(self.all()):
+            if number in wanted:
+                yield self.is_held(number), feed
+
+    def fitted(self, most: int | None = None) -> Iterator[Feed]:
+        """Yield the samples that ranges and integers are found on, `most` of them evenly."""
+        return self._some(lambda number: not self.is_held(number), most)
+
+    def held(self, most: int | None = None) -> Iterator[Feed]:
+        """Yield the samples that were held back; all of them where there are too few to hold."""
+        if not self.held_count:
+            return self._some(lambda _: True, most)
+        return self._some(self.is_held, most)
+
+    def _some(self, wanted: Callable[[int], bool], most: int | None) -> Iterator[Feed]:
+        total = sum(map(wanted, range(self.count)))
+        place = -1
+        for number, feed in enumerate(self.all()):
+            if not wanted(number):
+                continue
+            place += 1
+            if (
+                most is None
+                or total <= most
+                or place * most // total != (place - 1) * most // total
+            ):
+                yield feed
+
+
+def _check_numbers(feed: Feed, number: int) -> None:
+    """Raise `DataError` for a sample that is no number; infinity may be a mask."""
+    for name, value in feed.items():
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise DataError(f"sample {number}: input {name!r} holds NaN", "leave that sample out")

@@ -1,0 +1,199 @@
+"""Makes a model smaller: prepare, choose, refit, take out, prove, measure, write."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxopt import given
+from onnxopt.config import OptimizeConfig, PruneConfig
+from onnxopt.errors import OnnxOptError
+from onnxopt.graph import io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.profile import profile
+from onnxopt.judging.gates import gates
+from onnxopt.judging.metric import Scores
+from onnxopt.judging.quality import Judge, Quality
+from onnxopt.judging.samples import FEW
+from onnxopt.preparing import prepared
+from onnxopt.prove import Prover
+from onnxopt.pruning import masks, telling
+from onnxopt.pruning.making import Maker
+from onnxopt.quantizing.detect import is_quantized
+from onnxopt.report import (
+    Calibration,
+    Caution,
+    PruneReport,
+)
+from onnxopt.runtime.feeding.feeds import make_feeds
+from onnxopt.runtime.machine.memory import peak_rss_bytes
+from onnxopt.task import JUDGED, Task
+
+if TYPE_CHECKING:
+    from onnxopt.given import ModelLike
+    from onnxopt.pipeline import Progress
+    from onnxopt.report import Profile
+
+
+def prune(
+    model: ModelLike,
+    calibration: str | Path | Sequence[Mapping[str, Any]] | None,
+    output: str | Path | None,
+    config: PruneConfig,
+    *,
+    progress: Progress | None = None,
+) -> PruneReport:
+    """Prune a model as `config` asks, and write it to `output` where that is wanted."""
+    with given.on_disk(model) as source:
+        loaded = io.load(source)
+        if output is not None:
+            io.check_output(output, io.source_of(loaded))
+        before = given.profile_of(loaded, source, model)
+        found = is_quantized(loaded)
+        if found:
+            raise OnnxOptError(
+                f"the model is quantized already ({found}): its weights cannot be refitted",
+                "prune the float model, then quantize it",
+            )
+        beside = None if output is None else Path(output).absolute().parent
+        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
+            task = Pruning(source, calibration, config, Path(folder), progress)
+            return task.run(before, output)
+
+
+class Pruning(Task[PruneConfig]):
+    """One model on its way to fewer weights."""
+
+    def run(self, before: Profile, output: str | Path | None) -> PruneReport:
+        """Choose, take out, judge, measure, write; return what was done."""
+        self.tell("preparing", None)
+        candidate = prepared(self.source, self.folder)
+        self.model = candidate.model
+        self.identity = before.sha256 or ""
+        self.given = self.samples(self.model) if self.has_samples() else None
+        self.judge = None
+        if self.given is not None:
+            self.judge = Judge(self.source, self.given.held(JUDGED))
+        scores = self.scores()
+        outcome = Maker(
+            model=self.model,
+            config=self.config,
+            samples=self.given,
+            judge=self.judge,
+            folder=self.folder,
+            identity=self.identity,
+            progress=self.progress,
+        ).outcome()
+        report = PruneReport(
+            input=before,
+            output=before,
+            target=self.config.target.name,
+            structure=self.config.structure,
+            status="refused",
+            reason="",
+            written=False,
+            seconds=0.0,
+            peak_rss_bytes=0,
+            importance=self.config.importance,
+            solver=self.config.solver if self.given is not None and self.config.refit else "",
+            ridge=outcome.ridge,
+            calibration=self.calibration_of(),
+            steps=tuple(candidate.transformation.steps),
+            parts=outcome.parts,
+            frozen=outcome.frozen,
+            front=outcome.front,
+            sparsity=telling.sparsity(outcome.parts),
+        )
+        if self.config.mask_out is not None:
+            masks.save(self.config.mask_out, outcome.keep, self.identity)
+            return self.finished(report, status="masked", masks=self.config.mask_out)
+        assert outcome.model is not None
+        return self.written(self.judged(report, outcome.model, scores), output)
+
+    def has_samples(self) -> bool:
+        """Tell whether there is anything to judge and refit by."""
+        return self.calibration is not None or self.config.random_data
+
+    def calibration_of(self) -> Calibration | None:
+        """Return what the report says of the samples."""
+        if self.given is None:
+            return None
+        held = self.given.held_count
+        if self.given.count < FEW:
+            self.warnings.append(
+                Caution(
+                    kind="few samples",
+                    message=f"{self.given.count} samples are few to refit by",
+                    advice=f"give {FEW} at least, better 100",
+                )
+            )
+        return Calibration(
+            source=self.described(), samples=self.given.count - held, held_out=held, method="refit"
+        )
+
+    def judged(self, report: PruneReport, model: ir.Model, scores: Scores | None) -> PruneReport:
+        """Optimize the result, hold it against the model that was given, and measure it."""
+        path = self.optimized(model)
+        quality: Quality | None = None if self.judge is None else self.judge.judge(path)
+        score = None if scores is None else scores.report(path, self.config.max_drop)
+        difference = None
+        if self.config.shrinks:
+            feeds = make_feeds(self.model, count=1) if self.judge is None else self.judge.feeds
+            difference = self.measured(path, feeds)
+        return replace(
+            report,
+            verification=None if quality is None else quality.comparison,
+            quality=() if quality is None else quality.outputs,
+            score=score,
+            difference=difference,
+            gates=gates(
+                quality,
+                score,
+                difference,
+                min_sqnr=self.config.min_sqnr,
+                max_slowdown=self.config.max_slowdown,
+            ),
+        )
+
+    def optimized(self, model: ir.Model) -> Path:
+        """Write the result, optimized exactly for the target, to the folder; return its path."""
+        rough, path = self.folder / "rough.onnx", self.folder / "result.onnx"
+        io.save(model, rough)
+        config = OptimizeConfig(target=self.config.target, verify=False, measure=False)
+        self.result = Prover(rough, config, beside=self.folder).make().model
+        io.save(self.result, path)
+        return path
+
+    def written(self, report: PruneReport, output: str | Path | None) -> PruneReport:
+        """Write the result, unless a gate failed and nobody wants it all the same."""
+        failed = [gate.text for gate in report.gates if not gate.passed]
+        reason = "; ".join(failed)
+        if failed and not self.config.anyway:
+            return self.finished(report, reason=reason, model=self.result)
+        after = profile(self.result)
+        if output is not None:
+            io.save(self.result, output)
+            size = sum(part.stat().st_size for part in io.files_of(output))
+            after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
+        return self.finished(
+            report,
+            status="pruned",
+            reason=reason,
+            output=after,
+            written=output is not None,
+            model=self.result,
+        )
+
+    def finished(self, report: PruneReport, **changes: Any) -> PruneReport:
+        """Return a report with what is known at the end."""
+        return replace(
+            report,
+            seconds=time.perf_counter() - self.start,
+            peak_rss_bytes=peak_rss_bytes(),
+            warnings=tuple(self.warnings),
+            **changes,
+        )

@@ -1,0 +1,147 @@
+"""Refits what is left of each layer, from front to back, to the outputs of the original model.
+
+That model is the teacher, a copy whose layers no longer read what is gone is the student. Each
+layer is fitted to what the teacher's makes of the teacher's input, reading what the student has at
+that place: so it makes up for what the layers in front have lost, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxopt.arrays import Array
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor
+from onnxopt.judging.samples import Samples
+from onnxopt.pruning.plan import Groups, Keep
+from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, said, see
+from onnxopt.pruning.weights import refit as closed
+from onnxopt.sweep import matrix
+from onnxopt.sweep.moments import Moments
+from onnxopt.sweep.together import Stop, together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How layers are refitted.
+
+    `ridge`, in mean diagonals of a Gram matrix, pulls the weights towards what they were; None: the
+    one that errs least on samples that were held back, for each layer. With `all_layers` those are
+    refitted too that nothing was taken from, if anything changed in front of them.
+    """
+
+    ridge: float | None = None
+    all_layers: bool = False
+
+
+@dataclass(kw_only=True)
+class Refitted:
+    """What came of each layer: its ridge, and its error on held-out samples over its energy."""
+
+    ridges: dict[str, float] = field(default_factory=dict)
+    lost: dict[str, float] = field(default_factory=dict)
+
+
+def kept_columns(groups: Groups, keep: Keep, model: ir.Model) -> dict[str, Array]:
+    """Return by layer which of its columns stay, bool [columns]; not of layers that lose none."""
+    nodes, opset = nodes_of(model), model.opset_imports.get("", 0)
+    found: dict[str, Array] = {}
+    for group in groups:
+        stays = keep.get(group.name)
+        if stays is None or stays.all():
+            continue
+        for part in group.of("reads"):
+            node = nodes.get(part.edge.node)
+            if node is None or part.edge.place != 1 or not matrix.is_layer(node, opset):
+                continue
+            units = matrix.columns_of(part.units, node)
+            mine = np.where(units >= 0, stays[units], True)
+            found[part.edge.node] = found.get(part.edge.node, np.ones(len(mine), bool)) & mine
+    return found
+
+
+def prepare(model: ir.Model) -> None:
+    """Give every layer of the graph itself a bias of its own: a refit then changes numbers alone.
+
+    Zeros that stay zeros are taken away by whoever optimizes the result.
+    """
+    editor = Editor(model)
+    for node in list(model.graph):
+        if is_seen(node, model):
+            bias = node.inputs[2] if node.op_type != "MatMul" and len(node.inputs) > 2 else None
+            if bias is None or facts.is_constant(bias):
+                matrix.biased(editor, node)
+
+
+def refit(
+    teacher: ir.Model,
+    student: ir.Model,
+    columns: Mapping[str, Array],
+    samples: Samples,
+    way: Way,
+    *,
+    room: int = 1 << 29,
+    progress: Progress | None = None,
+) -> Refitted:
+    """Refit the layers of `columns` in `student`, which has been masked, in place.
+
+    Both models were prepared by `prepare`. `columns` tells for each layer which of its columns may
+    be used; with `way.all_layers`, others behind the first of them are refitted with all of theirs.
+    """
+    stops = _stops(teacher, columns, way)
+    editor, opset = Editor(student), student.opset_imports.get("", 0)
+    done = Refitted()
+    chosen = list(samples.numbered(SEEN))
+    held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
+
+    def visit(stop: Stop) -> None:
+        fit, other = see(stop, held.__contains__)
+        rows = matrix.rows_of(stop.teacher.nodes[stop.name], opset)
+        kept = columns.get(stop.name)
+        if kept is None:
+            kept = np.ones(rows.shape[1], bool)
+        found, ridge, lost = solve(rows, kept, fit, other, way)
+        done.ridges[stop.name], done.lost[stop.name] = ridge, lost
+        node = stop.node
+        edge = matrix.biased(editor, node)
+        matrix.set_rows(editor, node, found.rows)
+        matrix.add_to_bias(editor, student, edge, found.shift)
+
+    feeds = (feed for _, feed in chosen)
+    together(teacher, student, stops, feeds, visit, room=room, progress=said(progress, "refitting"))
+    return done
+
+
+def solve(
+    rows: Array, kept: Array, fit: Moments, held: Moments, way: Way
+) -> tuple[closed.Refit, float, float]:
+    """Return a layer's new rows, the ridge, and the loss on held-out samples over their energy.
+
+    Once the ridge is known, the rows are found on all samples.
+    """
+    ridge = way.ridge
+    if ridge is None:
+        if held.samples and fit.samples:
+            ridge = closed.choose_ridge(rows, kept, fit, held).ridge
+        else:
+            ridge = closed.RIDGES[len(closed.RIDGES) // 2]
+    lost = 0.0
+    if held.samples and fit.samples:
+        tried = closed.refit(rows, kept, fit, ridge=ridge)
+        energy = float(closed.energies(rows, held).sum()) or 1.0
+        lost = float(closed.noise(tried.rows, tried.shift, rows, held).sum()) / energy
+    whole = fit.merged(held) if held.samples else fit
+    return closed.refit(rows, kept, whole, ridge=ridge), ridge, lost
+
+
+def _stops(model: ir.Model, columns: Mapping[str, Array], way: Way) -> Collection[str]:
+    """Return the layers to be refitted, in the order of the graph."""
+    order = [node.name or "" for node in model.graph if is_seen(node, model)]
+    if not way.all_layers:
+        return [name for name in order if name in columns]
+    first = next((place for place, name in enumerate(order) if name in columns), len(order))
+    return order[first:]

@@ -1,0 +1,1 @@
+"""How much parts of a weight matter, and weights that make up for what is gone."""

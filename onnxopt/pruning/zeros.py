@@ -1,0 +1,216 @@
+"""Sets single weights to zero, or two of every four, and lets the others make up for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxopt.arrays import Array
+from onnxopt.config import PruneConfig
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.editor import Editor
+from onnxopt.judging.quality import decibel
+from onnxopt.judging.samples import Samples
+from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, said, see
+from onnxopt.pruning.weights import elements, sparse
+from onnxopt.pruning.weights.factor import RIDGE
+from onnxopt.pruning.weights.refit import energies, noise, refit, shifted
+from onnxopt.report import PrunedPart
+from onnxopt.sweep import matrix
+from onnxopt.sweep.moments import Moments
+from onnxopt.sweep.together import Stop, together
+
+_NAMES = {"auto": "obs", "batchnorm": "l2"}
+
+
+@dataclass(kw_only=True)
+class Zeros:
+    """A model whose layers get zeros; `chosen` are masks by the name of the weight, true stays.
+
+    `model` was prepared by `refitting.prepare`. Without samples nothing is refitted.
+    """
+
+    model: ir.Model
+    config: PruneConfig
+    samples: Samples | None
+    room: int = 1 << 29
+    progress: Progress | None = None
+    chosen: dict[str, Array] = field(default_factory=dict)
+    parts: list[PrunedPart] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.opset = self.model.opset_imports.get("", 0)
+        self.nodes = nodes_of(self.model)
+        protected = set(self.config.protect)
+        self.layers = {
+            name: node
+            for name, node in self.nodes.items()
+            if is_seen(node, self.model) and not protected & {name, self.weight(node)}
+        }
+
+    def weight(self, node: ir.Node) -> str:
+        """Return the name of a layer's weight."""
+        value = node.inputs[1]
+        return (value and value.name) or ""
+
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights that may get zeros, by name."""
+        return {
+            self.weight(node): facts.static_shape(node.inputs[1]) or ()
+            for node in self.layers.values()
+        }
+
+    def run(self, given: Mapping[str, Array] | None = None) -> ir.Model:
+        """Return a copy of the model with zeros; `given` are masks that were decided before."""
+        student = self.model.clone()
+        rows = {name: matrix.rows_of(node, self.opset) for name, node in self.layers.items()}
+        kept = self._given(given) if given is not None else self._decided(rows)
+        editor = Editor(student)
+        if self.samples is None or not self.config.refit:
+            nodes = nodes_of(student)
+            for name in self.layers:
+                stays = self._stays(name, rows[name], kept)
+                matrix.set_rows(editor, nodes[name], np.where(stays, rows[name], 0.0))
+                self._note(name, stays, None)
+            return student
+        chosen = list(self.samples.numbered(SEEN))
+        held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
+
+        def visit(stop: Stop) -> None:
+            fit, other = see(stop, held.__contains__)
+            self._refit(editor, stop, rows[stop.name], fit, other, kept)
+
+        together(
+            self.model,
+            student,
+            self.layers,
+            (feed for _, feed in chosen),
+            visit,
+            room=self.room,
+            progress=said(self.progress, "refitting"),
+        )
+        return student
+
+    def _given(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        """Return masks of weights as masks of rows; weights that are not named stay whole."""
+        found = {}
+        for name, node in self.layers.items():
+            array = given.get(self.weight(node))
+            if array is None:
+                found[name] = np.ones(matrix.rows_of(node, self.opset).shape, bool)
+            else:
+                found[name] = matrix.as_rows(array, node, self.opset).astype(bool)
+        return found
+
+    def _decided(self, rows: Mapping[str, Array]) -> dict[str, Array] | None:
+        """Return what stays where all layers have to be compared; None where each decides alone."""
+        by_itself = self.config.structure == "2:4" or (
+            self.config.threshold is None and self.config.scope == "layer"
+        )
+        if by_itself:
+            return None
+        scores = self._scores(rows)
+        if self.config.threshold is not None:
+            kept = elements.above(list(scores.values()), self.config.threshold)
+        else:
+            kept = elements.masks(list(scores.values()), self.config.sparsity or 0.0, "global")
+        return dict(zip(scores, kept, strict=True))
+
+    def _scores(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        """Return how much each element matters, relative to what its layer puts out."""
+        found: dict[str, Array] = {}
+        if self.samples is None:
+            return {name: self._score(rows[name], None) for name in self.layers}
+
+        def visit(stop: Stop) -> None:
+            seen, _ = see(stop, lambda _: False)
+            energy = float(energies(rows[stop.name], seen).sum())
+            score = self._score(rows[stop.name], seen)
+            found[stop.name] = score / np.sqrt(energy) if energy > 0 else score
+
+        together(
+            self.model,
+            None,
+            self.layers,
+            self.samples.fitted(SEEN),
+            visit,
+            room=self.room,
+            progress=said(self.progress, "looking at layers"),
+        )
+        return found
+
+    def _score(self, rows: Array, moments: Moments | None) -> Array:
+        if self.config.importance == "random":
+            return np.asarray(np.random.default_rng(self.config.seed).random(rows.shape))
+        name = _NAMES.get(self.config.importance, self.config.importance)
+        return elements.ELEMENT_SCORES[name](rows, moments)
+
+    def _stays(self, name: str, rows: Array, kept: Mapping[str, Array] | None) -> Array:
+        """Return what stays of a layer that nothing was seen of."""
+        if kept is not None:
+            return kept[name]
+        scores = self._score(rows, None)
+        if self.config.structure == "2:4":
+            return elements.fours(scores, self._channels(name))
+        return elements.masks([scores], self.config.sparsity or 0.0, "layer")[0]
+
+    def _channels(self, name: str) -> int | None:
+        shape = facts.static_shape(self.layers[name].inputs[1]) or ()
+        return shape[1] if self.layers[name].op_type == "Conv" else None
+
+    def _choice(
+        self, name: str, rows: Array, seen: Moments, kept: Mapping[str, Array] | None
+    ) -> tuple[list[int], sparse.Choose]:
+        """Return what chooses the elements of a layer while its errors are passed on."""
+        if kept is not None:
+            return sparse.of_mask(kept[name])
+        if self.config.importance in ("auto", "obs"):
+            if self.config.structure == "2:4":
+                return sparse.of_fours(rows.shape[1], self._channels(name))
+            return sparse.of_share(self.config.sparsity or 0.0, rows.shape[1])
+        scores = self._score(rows, seen)
+        if self.config.structure == "2:4":
+            return sparse.of_mask(elements.fours(scores, self._channels(name)))
+        return sparse.of_mask(elements.masks([scores], self.config.sparsity or 0.0, "layer")[0])
+
+    def _refit(
+        self,
+        editor: Editor,
+        stop: Stop,
+        rows: Array,
+        fit: Moments,
+        held: Moments,
+        kept: Mapping[str, Array] | None,
+    ) -> None:
+        whole = fit.merged(held) if held.samples else fit
+        ridge = RIDGE if self.config.ridge is None else self.config.ridge
+        aim = refit(rows, np.ones(rows.shape[1], bool), whole, ridge=ridge).rows
+        gram, _ = whole.centred()
+        choice = self._choice(stop.name, rows, whole, kept)
+        found = sparse.sparse(aim, gram, choice, ridge=ridge)
+        shift = shifted(rows, found.rows, whole)
+        edge = matrix.biased(editor, stop.node)
+        matrix.set_rows(editor, stop.node, found.rows)
+        matrix.add_to_bias(editor, stop.student.model, edge, shift)
+        judged = held if held.samples else whole
+        energy = float(energies(rows, judged).sum()) or 1.0
+        lost = float(noise(found.rows, shift, rows, judged).sum()) / energy
+        self._note(stop.name, found.kept, lost)
+
+    def _note(self, name: str, stays: Array, lost: float | None) -> None:
+        node = self.layers[name]
+        shape = facts.static_shape(node.inputs[1]) or ()
+        self.chosen[self.weight(node)] = matrix.from_rows(stays, shape, node, self.opset)
+        self.parts.append(
+            PrunedPart(
+                name=self.weight(node),
+                nodes=(name,),
+                unit="elements",
+                before=stays.size,
+                after=int(stays.sum()),
+                lost_db=None if lost is None else decibel(max(lost, 0.0)),
+            )
+        )

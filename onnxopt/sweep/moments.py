@@ -1,0 +1,98 @@
+"""First and second moments of what a layer gets, in the float model and in the quantized one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxopt.arrays import Array
+
+_BATCH = 1024
+"""Rows that are multiplied at once."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Moments:
+    """Means over samples of x xᵀ and x: x is the float input, q what the quantized model has.
+
+    `gram` is E[q qᵀ] and `cross` E[x qᵀ], [groups, columns, columns]; `mean` is E[x] and `seen`
+    E[q], [groups, columns]. Every sample weighs the same, however many positions it has. `power`
+    is E[x xᵀ] on the diagonal, [groups, columns]. They are sums until `settle` is called.
+    """
+
+    gram: Array
+    cross: Array
+    mean: Array
+    seen: Array
+    power: Array
+    samples: int = 0
+    _waiting: list[tuple[Array, Array]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, groups: int, columns: int, *, second: bool = True) -> Moments:
+        """Return moments of nothing; without `second` only the means will be taken."""
+        square, line = (groups, columns, columns), (groups, columns)
+        if not second:
+            square = (0, 0, 0)
+        return cls(
+            gram=np.zeros(square, np.float32),
+            cross=np.zeros(square, np.float32),
+            mean=np.zeros(line),
+            seen=np.zeros(line),
+            power=np.zeros(line),
+        )
+
+    def see(self, x: Array, q: Array) -> None:
+        """Take in the patches of one sample, float32 [groups, patches, columns] both."""
+        self.samples += 1
+        self.mean += x.mean(axis=1)
+        self.seen += q.mean(axis=1)
+        if not self.gram.size:
+            return
+        scale = np.float32(1.0 / math.sqrt(max(x.shape[1], 1)))
+        self._waiting.append((x * scale, q * scale))
+        if sum(pair[0].shape[1] for pair in self._waiting) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add the products of what came last: a few large products take less than many small."""
+        if not self._waiting:
+            return
+        x, q = (np.concatenate(parts, axis=1) for parts in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        turned = q.transpose(0, 2, 1)
+        self.gram += np.matmul(turned, q)
+        self.cross += np.matmul(x.transpose(0, 2, 1), q)
+        self.power += np.einsum("gpk,gpk->gk", x, x)
+
+    def settle(self) -> None:
+        """Turn sums into means, once everything was seen."""
+        self.flush()
+        for total in (self.gram, self.cross, self.mean, self.seen, self.power):
+            total[...] /= max(self.samples, 1)
+
+    def merged(self, other: Moments) -> Moments:
+        """Return the moments of both sets of samples."""
+        samples = self.samples + other.samples
+        share = other.samples / max(samples, 1)
+        names = ("gram", "cross", "mean", "seen", "power")
+        parts = {
+            name: getattr(self, name) * (1 - share) + getattr(other, name) * share for name in names
+        }
+        parts["gram"], parts["cross"] = (
+            np.asarray(parts[name], np.float32) for name in ("gram", "cross")
+        )
+        return Moments(samples=samples, **parts)
+
+    def centred(self, keep: float = 0.0) -> tuple[Array, Array]:
+        """Return `gram` and `cross` about the means, of which a share `keep` of the square stays.
+
+        The bias makes up for what the means lose; on other data they are a little different.
+        """
+        rest = np.float32(1.0 - keep)
+        seen, mean = self.seen.astype(np.float32), self.mean.astype(np.float32)
+        gram = self.gram - rest * seen[:, :, None] * seen[:, None, :]
+        cross = self.cross - rest * mean[:, :, None] * seen[:, None, :]
+        return gram, cross

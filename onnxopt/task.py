@@ -1,0 +1,129 @@
+"""What `quantize` and `prune` have in common: samples, a metric, a clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from onnxopt import given
+from onnxopt.benchmarking.measure import MeasureError, ab
+from onnxopt.config import PruneConfig, QuantizeConfig
+from onnxopt.errors import ProviderError
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.judging.metric import Scores
+from onnxopt.judging.samples import Samples
+from onnxopt.report import Caution, Difference
+from onnxopt.runtime.execution.providers import check_usable
+from onnxopt.runtime.feeding.inputs import model_inputs
+
+if TYPE_CHECKING:
+    from onnxopt.pipeline import Progress
+
+JUDGED = 128
+"""Held-out samples that every attempt is judged by, at most."""
+
+_MEASURED, _PRECISION = 20.0, 0.02
+"""Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
+
+_RANDOM_SAMPLES = 32
+
+Config = TypeVar("Config", QuantizeConfig, PruneConfig)
+
+
+class Task(Generic[Config]):
+    """One model on its way to something smaller, judged by samples and measured."""
+
+    def __init__(
+        self,
+        source: Path,
+        calibration: str | Path | Sequence[Mapping[str, Any]] | None,
+        config: Config,
+        folder: Path,
+        progress: Progress | None,
+    ) -> None:
+        self.source = source
+        self.calibration = calibration
+        self.config: Config = config
+        self.folder = folder
+        self.progress = progress
+        self.start = time.perf_counter()
+        self.warnings: list[Caution] = []
+
+    def tell(self, text: str, fraction: float | None) -> None:
+        """Show what is being done."""
+        if self.progress is not None:
+            self.progress(text, fraction)
+
+    def described(self) -> str:
+        """Say where the samples are from."""
+        if self.calibration is None:
+            return "random"
+        return str(self.calibration) if isinstance(self.calibration, (str, Path)) else "given"
+
+    def samples(self, model: ir.Model) -> Samples:
+        """Return what is given, checked against the inputs, or samples that are made up."""
+        from onnxopt.runtime.feeding.data import load_data
+        from onnxopt.runtime.feeding.feeds import checked, make_feeds
+
+        path, feeds = given.samples_of(self.calibration)
+        if path is not None:
+            inputs = model_inputs(model)
+            return Samples(lambda: load_data(path, inputs), self.config.samples)
+        if feeds is None:
+            made = make_feeds(model, count=_RANDOM_SAMPLES, seed=self.config.seed)
+            self.warnings.append(
+                Caution(
+                    kind="random data",
+                    message="choices and errors are of random numbers: they mean little",
+                    advice="give real samples with --calibration",
+                )
+            )
+            return Samples(lambda: made)
+        fitting = checked(feeds, model)
+        return Samples(lambda: fitting, self.config.samples)
+
+    def scores(self) -> Scores | None:
+        """Return the user's own metric, asked of the original model already."""
+        if self.config.metric is None:
+            return None
+        self.tell("scoring the model that was given", None)
+        return Scores.of_float(self.config.metric, self.source)
+
+    def measures(self) -> bool:
+        """Tell whether speed is measured: asked for, and the target's provider runs here."""
+        if not self.config.measure:
+            return False
+        try:
+            check_usable(self.config.target.provider)
+        except ProviderError as error:
+            self.warnings.append(
+                Caution(kind="not measured", message=error.message, advice=error.hint)
+            )
+            return False
+        return True
+
+    def measured(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference | None:
+        """Tell how much faster a result is than the model that was given."""
+        if not self.measures():
+            return None
+        try:
+            return self.ab(path, feeds[:1])
+        except MeasureError as error:
+            self.warnings.append(Caution(kind="not measured", message=str(error)))
+            return None
+
+    def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
+        """Time a result against the model that was given, in turns."""
+        self.tell("measuring", None)
+        return ab(
+            self.source,
+            path,
+            provider=self.config.target.provider,
+            seconds=_MEASURED,
+            threads=self.config.threads,
+            feeds=feeds,
+            precision=_PRECISION,
+            seed=self.config.seed,
+        )

@@ -1,0 +1,21 @@
+"""Shows a report as a terminal would, without one."""
+
+import io
+
+from rich.console import Console
+
+from onnxopt.render.terminal import prune, quantize
+from onnxopt.report import PruneReport
+
+
+def screen(report, *, width=80, verbose=False):
+    shape = prune if isinstance(report, PruneReport) else quantize
+    out = io.StringIO()
+    Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(
+        shape.report(report, verbose=verbose), crop=False
+    )
+    return out.getvalue()
+
+
+def flat(text):
+    return " ".join(text.split())

@@ -1,0 +1,274 @@
+"""`prune` from end to end, on small networks: what goes, what is refitted, what is refused."""
+
+import collections
+import hashlib
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper, parser
+
+import onnxopt
+from onnxopt import prune_task
+from onnxopt.cli.main import run
+from onnxopt.errors import OnnxOptError
+from onnxopt.graph import io
+from onnxopt.report import Difference
+from tests.quantizing.repair.nets import net, normal
+from tests.quantizing.small import pictures
+
+
+def feeds(count=24, shape=(1, 3, 12, 12)):
+    return [{"x": normal(*shape, seed=number)} for number in range(count)]
+
+
+def wide():
+    """Return a net with a residual sum between wide layers."""
+    text = """(float[N,3,12,12] x) => (float[N,10] y) {
+        a = Conv <strides=[2,2], pads=[1,1,1,1]> (x, w1, b1)
+        ar = Relu(a)
+        e = Conv (ar, w2)
+        er = Relu(e)
+        p = Conv (er, w3)
+        s = Add(p, ar)
+        g = GlobalAveragePool(s)
+        f = Flatten(g)
+        y = Gemm <transB=1> (f, w4, b4)
+    }"""
+    return net(
+        text,
+        w1=normal(16, 3, 3, 3) * 0.4, b1=normal(16) * 0.1,
+        w2=normal(32, 16, 1, 1) * 0.3, w3=normal(16, 32, 1, 1) * 0.2,
+        w4=normal(10, 16), b4=normal(10),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def model(tmp_path):
+    onnx.save(wide(), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    def set_(ratio):
+        found = Difference(
+            baseline="a", candidate="b", provider="cpu", ratio=ratio, low=ratio * 0.99,
+            high=ratio * 1.01, verdict="faster" if ratio > 1 else "slower",
+        )  # fmt: skip
+        monkeypatch.setattr(prune_task.Pruning, "ab", lambda *_: found)
+
+    return set_
+
+
+def results(path, samples):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, feed)[0] for feed in samples])
+
+
+def noise(one, two, samples):
+    wanted, found = results(one, samples), results(two, samples)
+    return np.square(wanted - found).sum() / np.square(wanted).sum()
+
+
+def signature(path):
+    graph = onnx.load(path).graph
+    return [(value.name, value.type.SerializeToString()) for value in (*graph.input, *graph.output)]
+
+
+def parameters(path):
+    return sum(np.prod(each.dims) for each in onnx.load(path).graph.initializer)
+
+
+def test_channels_go_and_what_is_left_makes_up_for_them(model, tmp_path):
+    out, plain = tmp_path / "out.onnx", tmp_path / "plain.onnx"
+    report = onnxopt.prune(
+        model, out, sparsity=0.4, calibration=feeds(40), measure=False, multiple=1
+    )
+    assert report
+    assert (report.status, report.written) == ("pruned", True)
+    onnx.checker.check_model(onnx.load(out), full_check=True)
+    assert signature(out) == signature(model)
+    assert parameters(out) < parameters(model)
+    assert report.output.macs < report.input.macs
+    assert report.output.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+    onnxopt.prune(
+        model, plain, sparsity=0.4, importance="l2", refit=False, calibration=feeds(40),
+        measure=False, multiple=1, scope="layer",
+    )  # fmt: skip
+    unseen = feeds(60)[40:]
+    assert noise(model, out, unseen) < noise(model, plain, unseen)
+    assert sum(part.after for part in report.parts) < sum(part.before for part in report.parts)
+    assert [point.chosen for point in report.front].count(True) == 1
+
+
+def test_work_comes_down_to_what_was_asked_for(model, tmp_path):
+    report = onnxopt.prune(
+        model, tmp_path / "o.onnx", target_macs=0.6, calibration=feeds(), measure=False, multiple=1
+    )
+    assert report.output.macs <= 0.6 * report.input.macs
+    assert report.output.macs > 0.4 * report.input.macs
+
+
+def test_without_samples_magnitude_decides(model, tmp_path):
+    report = onnxopt.prune(
+        model, tmp_path / "o.onnx", sparsity=0.3, importance="l2", refit=False, measure=False,
+        multiple=1,
+    )  # fmt: skip
+    assert report
+    assert report.calibration is None
+    assert report.verification is None
+
+
+def test_the_same_samples_make_the_same_model(model, tmp_path):
+    for name in ("a.onnx", "b.onnx"):
+        onnxopt.prune(
+            model, tmp_path / name, sparsity=0.4, calibration=feeds(), measure=False, multiple=1
+        )
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_masks_are_kept_edited_and_carried_out(model, tmp_path):
+    masks, out = tmp_path / "masks.npz", tmp_path / "out.onnx"
+    options = {"calibration": feeds(), "measure": False, "multiple": 1}
+    report = onnxopt.prune(model, sparsity=0.4, mask_out=masks, **options)
+    assert (report.status, report.written, report.masks) == ("masked", False, str(masks))
+    with np.load(masks, allow_pickle=False) as held:
+        kept = dict(held)
+    names = [name for name in kept if kept[name].dtype == bool]
+    assert sum(kept[name].sum() for name in names) == sum(part.after for part in report.parts)
+    edited = names[0]
+    kept[edited][:] = True
+    kept[edited][:3] = False
+    np.savez(masks, **kept)
+    report = onnxopt.prune(model, out, mask=masks, **options)
+    part = next(part for part in report.parts if part.name == edited)
+    assert part.after == part.before - 3
+
+
+def test_masks_of_another_model_or_of_nothing_are_refused(model, tmp_path):
+    masks = tmp_path / "masks.npz"
+    options = {"calibration": feeds(), "measure": False, "multiple": 1}
+    onnxopt.prune(model, sparsity=0.4, mask_out=masks, **options)
+    other = wide()
+    other.graph.initializer[1].CopyFrom(
+        numpy_helper.from_array(normal(16, seed=9), other.graph.initializer[1].name)
+    )
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(OnnxOptError, match="another model"):
+        onnxopt.prune(tmp_path / "other.onnx", mask=masks, **options)
+    np.savez(masks, nothing=np.ones(3, bool))
+    with pytest.raises(OnnxOptError, match="nothing called 'nothing'"):
+        onnxopt.prune(model, mask=masks, **options)
+    masks.write_bytes(b"PK")
+    with pytest.raises(OnnxOptError, match="holds no masks"):
+        onnxopt.prune(model, mask=masks, **options)
+
+
+@pytest.mark.parametrize("importance", ["l1", "wanda", "auto", "random"])
+def test_single_weights_become_zero(model, tmp_path, importance):
+    out = tmp_path / "o.onnx"
+    report = onnxopt.prune(
+        model, out, structure="element", sparsity=0.6, importance=importance,
+        calibration=feeds(), scope="layer",
+    )  # fmt: skip
+    assert report
+    assert report.difference is None
+    zeros = total = 0
+    for each in onnx.load(out).graph.initializer:
+        if len(each.dims) > 1:
+            array = numpy_helper.to_array(each)
+            zeros, total = zeros + (array == 0).sum(), total + array.size
+    assert zeros / total == pytest.approx(0.6, abs=0.05)
+    assert report.sparsity == pytest.approx(0.6, abs=0.05)
+
+
+def test_two_of_four_stay(model, tmp_path):
+    out = tmp_path / "o.onnx"
+    assert onnxopt.prune(model, out, structure="2:4", calibration=feeds())
+    for each in onnx.load(out).graph.initializer:
+        array = numpy_helper.to_array(each)
+        if array.ndim == 4 and array.shape[1] % 4 == 0:
+            fours = (array != 0).transpose(0, 2, 3, 1).reshape(-1, 4)
+            assert fours.sum(axis=1).max() <= 2
+
+
+def test_a_refit_of_what_stays_is_nearer_than_zeros_alone(model, tmp_path):
+    for name, refit in (("refit.onnx", True), ("zeros.onnx", False)):
+        onnxopt.prune(
+            model, tmp_path / name, structure="2:4", calibration=feeds(40), refit=refit,
+            importance="auto" if refit else "l2",
+        )  # fmt: skip
+    unseen = feeds(60)[40:]
+    with_, without = (noise(model, tmp_path / n, unseen) for n in ("refit.onnx", "zeros.onnx"))
+    assert with_ < without / 2
+
+
+def test_blocks_go_as_measured(model, tmp_path):
+    out = tmp_path / "o.onnx"
+    report = onnxopt.prune(
+        model, out, structure="block", target_macs=0.9, calibration=feeds(), measure=False
+    )
+    assert report
+    assert report.output.macs < 0.9 * report.input.macs
+    assert collections.Counter(part.unit for part in report.parts) == {"blocks": 1}
+    assert signature(out) == signature(model)
+
+
+def test_an_error_that_cannot_be_held_is_refused(model, tmp_path):
+    out = tmp_path / "o.onnx"
+    options = {"sparsity": 0.5, "calibration": feeds(), "measure": False, "multiple": 1}
+    report = onnxopt.prune(model, out, min_sqnr=100, **options)
+    assert not report
+    assert not out.exists()
+    assert "100 dB" in report.reason
+    assert onnxopt.prune(model, out, min_sqnr=100, anyway=True, **options).written
+    assert out.exists()
+
+
+def test_what_is_not_faster_is_refused(model, tmp_path, speed):
+    speed(0.9)
+    out = tmp_path / "o.onnx"
+    options = {"sparsity": 0.5, "calibration": feeds(), "multiple": 1}
+    assert not onnxopt.prune(model, out, **options)
+    assert not out.exists()
+    assert onnxopt.prune(model, out, max_slowdown=0.2, **options)
+
+
+def test_a_metric_that_falls_too_far_is_refused(model, tmp_path):
+    calls = []
+
+    def falling(predict):
+        calls.append(predict(feeds(1)[0]))
+        return 1.0 if len(calls) == 1 else 0.5
+
+    out = tmp_path / "o.onnx"
+    report = onnxopt.prune(
+        model, out, sparsity=0.5, calibration=feeds(), measure=False, multiple=1, metric=falling,
+        max_drop=0.1,
+    )  # fmt: skip
+    assert not report
+    assert not out.exists()
+
+
+def test_a_quantized_model_is_refused(tmp_path):
+    onnx.save(io.to_proto(pictures()), tmp_path / "cnn.onnx")
+    int8 = tmp_path / "int8.onnx"
+    onnxopt.quantize(tmp_path / "cnn.onnx", feeds(), int8, measure=False, without=["rounding"])
+    with pytest.raises(OnnxOptError, match="quantized already"):
+        onnxopt.prune(int8, sparsity=0.5, calibration=feeds())
+
+
+def test_a_model_without_layers_is_refused(tmp_path, capsys):
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,4] x) => (float[1,4] y) { y = Sin(x) }"""
+    onnx.save(parser.parse_model(text), tmp_path / "m.onnx")
+    for structure in ("channel", "element"):
+        options = ["--structure", structure, "--sparsity", "0.5", "--no-refit"]
+        options += ["--importance", "l2", "-o", str(tmp_path / "o.onnx")]
+        status = run(["prune", str(tmp_path / "m.onnx"), *options])
+        err = capsys.readouterr().err
+        assert status == 2
+        assert err.startswith("error: ")
+    assert not (tmp_path / "o.onnx").exists()
