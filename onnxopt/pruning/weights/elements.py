@@ -33,7 +33,7 @@ def wanda(rows: Array, moments: Moments | None) -> Array:
     return np.asarray(np.abs(rows) * np.repeat(norms, len(rows) // len(norms), axis=0))
 
 
-def second_order(rows: Array, moments: Moments | None, ridge: float = 0.01) -> Array:
+def second_order(rows: Array, moments: Moments | None, ridge: float = factor.RIDGE) -> Array:
     """Return |w| / √[G⁻¹]_jj, the root of what is lost once the rest of its row has made up for it.
 
     Hassibi and Stork, "Optimal brain surgeon" (1992). Magnitude where nothing was seen.

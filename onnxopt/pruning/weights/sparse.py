@@ -68,7 +68,7 @@ def sparse(
     gram: Array | None,
     choice: tuple[Sequence[int], Choose],
     *,
-    ridge: float = 0.01,
+    ridge: float = factor.RIDGE,
     iterations: int = 20,
 ) -> Sparse:
     """Return sparse rows that lose no more of d G dᵀ than `rows` without what is gone.
