@@ -268,6 +268,16 @@ class PruneConfig:
             raise OnnxOptError(
                 "a layer that is split in two has no mask", "masks are for the other structures"
             )
+        if self.teach and self.structure not in ("channel", "block"):
+            raise OnnxOptError(
+                f"a last pass would undo what structure {self.structure} made",
+                "leave --teach out, or give --structure channel or block",
+            )
+        if self.solver != "exact" and self.structure != "channel":
+            raise OnnxOptError(
+                f"structure {self.structure} is solved in its own way, not by {self.solver}",
+                "leave --solver out, or give --structure channel",
+            )
         if self.mask is not None and self.mask_out is not None:
             raise OnnxOptError("a mask would only be copied", "give --mask or --mask-out")
         if self.importance == "batchnorm" and self.structure != "channel":

@@ -129,6 +129,28 @@ def test_the_same_samples_make_the_same_model(model, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+@pytest.mark.parametrize("solver", ["momentum", "adam"])
+def test_gradient_steps_come_to_the_closed_form(model, tmp_path, solver):
+    options = {"sparsity": 0.4, "calibration": feeds(), "measure": False, "multiple": 1}
+    onnxopt.prune(model, tmp_path / "exact.onnx", **options)
+    onnxopt.prune(model, tmp_path / "steps.onnx", solver=solver, **options)
+    assert noise(tmp_path / "exact.onnx", tmp_path / "steps.onnx", feeds()) < 0.01
+
+
+def test_a_last_pass_against_the_model_that_was_given_does_no_harm(model, tmp_path):
+    options = {"structure": "block", "target_macs": 0.9, "calibration": feeds(), "measure": False}
+    onnxopt.prune(model, tmp_path / "plain.onnx", **options)
+    onnxopt.prune(model, tmp_path / "taught.onnx", teach=True, **options)
+    plain, taught = (noise(model, tmp_path / n, feeds()) for n in ("plain.onnx", "taught.onnx"))
+    assert taught <= plain * 1.01
+
+
+def test_what_a_structure_cannot_do_is_said(model):
+    for options in ({"teach": True}, {"solver": "adam"}):
+        with pytest.raises(OnnxOptError, match="structure element"):
+            onnxopt.prune(model, structure="element", sparsity=0.5, calibration=feeds(), **options)
+
+
 def test_masks_are_kept_edited_and_carried_out(model, tmp_path):
     masks, out = tmp_path / "masks.npz", tmp_path / "out.onnx"
     options = {"calibration": feeds(), "measure": False, "multiple": 1}

@@ -1,7 +1,9 @@
 """Calibration samples that are read again and again, some of them held back.
 
-Ranges and integers are found on some samples, and every choice is made on others. Those held back
-lie in two blocks, because neighbours are often alike: crops of one photograph, frames of one film.
+Ranges and weights are found on some samples, and every choice between results is made on others,
+which nothing is ever fitted to. Those held back lie in two blocks, because neighbours are often
+alike: crops of one photograph, frames of one film. Of the others some are put aside until it is
+chosen how a layer is fitted; then it is fitted to them, too.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ Feed = Mapping[str, Any]
 _PARTS = 8
 _HELD = (2, 6)
 """Of eight equal parts of the samples, those that are held back."""
+_ASIDE = 4
+"""The part that is put aside."""
 
 FEW = 16
 """Samples below which ranges and corrections are little more than guesses."""
@@ -53,13 +57,21 @@ class Samples:
         """How many samples are held back."""
         return sum(map(self.is_held, range(self.count)))
 
+    def is_aside(self, number: int) -> bool:
+        """Tell whether a sample is put aside; with fewer than eight, none is."""
+        return self.count >= _PARTS and number * _PARTS // self.count == _ASIDE
+
     def numbered(self, most: int) -> Iterator[tuple[bool, Feed]]:
-        """Yield (held back, feed) of samples of both kinds, `most` of them, evenly spread."""
-        step = max(self.count / most, 1.0)
-        wanted = {int(place * step) for place in range(min(self.count, most))}
+        """Yield (put aside, feed) of the samples that are not held back, `most` of them evenly."""
+        total = self.count - self.held_count
+        step = max(total / most, 1.0)
+        wanted = {int(place * step) for place in range(min(total, most))}
+        place = -1
         for number, feed in enumerate(self.all()):
-            if number in wanted:
-                yield self.is_held(number), feed
+            if not self.is_held(number):
+                place += 1
+                if place in wanted:
+                    yield self.is_aside(number), feed
 
     def fitted(self, most: int | None = None) -> Iterator[Feed]:
         """Yield the samples that ranges and integers are found on, `most` of them evenly."""

@@ -188,7 +188,7 @@ class Channels:
                 student,
                 columns,
                 self.samples,
-                Way(ridge=self.config.ridge),
+                Way(ridge=self.config.ridge, solver=self.config.solver),
                 room=self.room,
                 progress=self.progress,
             )

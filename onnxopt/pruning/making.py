@@ -24,6 +24,7 @@ from onnxopt.pruning.factored import factorable
 from onnxopt.pruning.factoring import factored
 from onnxopt.pruning.groups.cutting import remove
 from onnxopt.pruning.groups.finding import find_groups
+from onnxopt.pruning.teaching import teach
 from onnxopt.pruning.zeros import Zeros
 from onnxopt.report import FrozenPart, PrunedPart, PrunePoint
 from onnxopt.runtime.comparing.compare import verify
@@ -72,7 +73,17 @@ class Maker:
             "element": self.zeros,
             "2:4": self.zeros,
         }
-        return ways[self.config.structure]()
+        found = ways[self.config.structure]()
+        if self.config.teach and found.model is not None and self.samples is not None:
+            teach(
+                self.model,
+                found.model,
+                self.samples,
+                protect=self.config.protect,
+                room=self.config.max_memory // 2,
+                progress=self.progress,
+            )
+        return found
 
     def noise(self, model: ir.Model) -> float:
         """Return the noise of a model's outputs over their energy."""

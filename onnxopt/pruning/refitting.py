@@ -20,6 +20,9 @@ from onnxopt.judging.samples import Samples
 from onnxopt.pruning.plan import Groups, Keep
 from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, said, see
 from onnxopt.pruning.weights import refit as closed
+from onnxopt.pruning.weights.solvers.problem import Multiplied
+from onnxopt.pruning.weights.solvers.solver import SOLVERS
+from onnxopt.pruning.weights.solvers.stepping import refit_by_steps
 from onnxopt.sweep import matrix
 from onnxopt.sweep.moments import Moments
 from onnxopt.sweep.together import Stop, together
@@ -35,6 +38,7 @@ class Way:
     """
 
     ridge: float | None = None
+    solver: str = "exact"
     all_layers: bool = False
 
 
@@ -135,7 +139,29 @@ def solve(
         energy = float(closed.energies(rows, held).sum()) or 1.0
         lost = float(closed.noise(tried.rows, tried.shift, rows, held).sum()) / energy
     whole = fit.merged(held) if held.samples else fit
+    if way.solver != "exact":
+        return stepped(rows, kept, whole, ridge, way.solver), ridge, lost
     return closed.refit(rows, kept, whole, ridge=ridge), ridge, lost
+
+
+def stepped(rows: Array, kept: Array, moments: Moments, ridge: float, name: str) -> closed.Refit:
+    """Return what the closed form returns, by the gradient steps of a solver."""
+    gram, cross = moments.centred()
+    made = np.zeros(rows.shape)
+    each = len(rows) // len(gram)
+    for group, square in enumerate(gram):
+        mine = slice(group * each, (group + 1) * each)
+        problem = Multiplied(
+            times=square.astype(np.float64).__rmatmul__,
+            wanted=np.asarray(rows[mine], np.float64) @ cross[group],
+            diagonal=np.diagonal(square).astype(np.float64),
+            mean=moments.mean[group],
+            seen=moments.seen[group],
+        )
+        found = refit_by_steps(rows[mine], kept, problem, SOLVERS[name](), ridge=ridge)
+        made[mine] = found.rows
+    shift = closed.shifted(rows, made, moments)
+    return closed.Refit(rows=made, shift=shift, error=closed.noise(made, shift, rows, moments))
 
 
 def _stops(model: ir.Model, columns: Mapping[str, Array], way: Way) -> Collection[str]:

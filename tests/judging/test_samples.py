@@ -33,6 +33,22 @@ def test_a_quarter_is_held_back_in_two_blocks():
     assert held == [*range(20, 30), *range(60, 70)]
 
 
+@given(st.integers(1, 200), st.integers(1, 300))
+def test_what_is_held_back_is_neither_fitted_nor_chosen_by(count, most):
+    samples = counted(count)
+    numbered = list(samples.numbered(most))
+    places = [feed["x"] for _, feed in numbered]
+    assert len(places) == min(most, count - samples.held_count)
+    assert sorted(places) == places
+    assert not any(samples.is_held(place) for place in places)
+    assert [aside for aside, _ in numbered] == [samples.is_aside(place) for place in places]
+
+
+def test_an_eighth_is_put_aside():
+    assert [place for place in range(80) if counted(80).is_aside(place)] == [*range(40, 50)]
+    assert not any(counted(7).is_aside(place) for place in range(7))
+
+
 def test_few_samples_are_for_everything():
     samples = counted(2)
     assert samples.held_count == 0

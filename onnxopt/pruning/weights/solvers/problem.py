@@ -22,9 +22,12 @@ Batches = Callable[[], Iterable[tuple[Array, Array]]]
 class Problem(Protocol):
     """A least squares problem; `diagonal` [columns] is E[q²] about the means."""
 
-    diagonal: Array
-    mean: Array
-    seen: Array
+    @property
+    def diagonal(self) -> Array: ...
+    @property
+    def mean(self) -> Array: ...
+    @property
+    def seen(self) -> Array: ...
 
     def slopes(self) -> Iterator[Slope]:
         """Yield the slopes of one pass, each of as much as is looked at for one step."""
