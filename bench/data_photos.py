@@ -66,9 +66,10 @@ def make(quick: bool) -> None:
         given = ((data_store.CALIBRATION, known), ("other", unknown), ("same", known))
         for (part, photographs), count in zip(given, counts, strict=True):
             generator = random.Random(f"{split} {part}")
+            # What is alike stands together: samples that are held back are stretches.
+            order = [photographs[place * len(photographs) // count] for place in range(count)]
             samples = (
-                (feed(crop(photograph(which), generator)), PHOTOGRAPHS[which][1])
-                for which in (photographs[index % len(photographs)] for index in range(count))
+                (feed(crop(photograph(which), generator)), PHOTOGRAPHS[which][1]) for which in order
             )
             data_store.write(TASK, str(split), part, samples)
 
