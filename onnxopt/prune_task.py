@@ -14,8 +14,6 @@ from onnxopt.config import OptimizeConfig, PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.profile import profile
-from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Judge, Quality
 from onnxopt.judging.samples import FEW
@@ -150,13 +148,7 @@ class Pruning(Task[PruneConfig]):
             quality=() if quality is None else quality.outputs,
             score=score,
             difference=difference,
-            gates=gates(
-                quality,
-                score,
-                difference,
-                min_sqnr=self.config.min_sqnr,
-                max_slowdown=self.config.max_slowdown,
-            ),
+            gates=self.gates(quality, score, difference),
         )
 
     def optimized(self, model: ir.Model) -> Path:
@@ -174,16 +166,11 @@ class Pruning(Task[PruneConfig]):
         reason = "; ".join(failed)
         if failed and not self.config.anyway:
             return self.finished(report, reason=reason, model=self.result)
-        after = profile(self.result)
-        if output is not None:
-            io.save(self.result, output)
-            size = sum(part.stat().st_size for part in io.files_of(output))
-            after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
         return self.finished(
             report,
             status="pruned",
             reason=reason,
-            output=after,
+            output=self.saved(self.result, output),
             written=output is not None,
             model=self.result,
         )

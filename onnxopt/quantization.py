@@ -14,8 +14,6 @@ from onnxopt import given
 from onnxopt.config import QuantizeConfig
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.profile import profile
-from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Judge
 from onnxopt.judging.samples import FEW
@@ -234,13 +232,7 @@ class Quantizing(Task[QuantizeConfig]):
             quality=quality.outputs,
             score=score,
             difference=difference,
-            gates=gates(
-                quality,
-                score,
-                difference,
-                min_sqnr=self.config.min_sqnr,
-                max_slowdown=self.config.max_slowdown,
-            ),
+            gates=self.gates(quality, score, difference),
             tensors=telling.tensors(made),
             saturation=telling.saturation(maker.kernels, made),
             audit=audit(path, self.config.target.name),
@@ -264,11 +256,7 @@ class Quantizing(Task[QuantizeConfig]):
         failed = [gate.text for gate in report.gates if not gate.passed]
         if failed and not self.config.anyway:
             return replace(self.finished(report, "; ".join(failed)), model=made.model)
-        after = profile(made.model)
-        if output is not None:
-            io.save(made.model, output)
-            size = sum(part.stat().st_size for part in io.files_of(output))
-            after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
+        after = self.saved(made.model, output)
         return replace(
             self.finished(report, "; ".join(failed)),
             status="quantized",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,10 +12,14 @@ from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
 from onnxopt.config import PruneConfig, QuantizeConfig
 from onnxopt.errors import ProviderError
+from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.profile import profile
+from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
+from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
-from onnxopt.report import Caution, Difference
+from onnxopt.report import Caution, Difference, Gate, Profile, Score
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
 
@@ -113,6 +118,27 @@ class Task(Generic[Config]):
         except MeasureError as error:
             self.warnings.append(Caution(kind="not measured", message=str(error)))
             return None
+
+    def gates(
+        self, quality: Quality | None, score: Score | None, difference: Difference | None
+    ) -> tuple[Gate, ...]:
+        """Return the conditions that were asked for, and whether they hold."""
+        return gates(
+            quality,
+            score,
+            difference,
+            min_sqnr=self.config.min_sqnr,
+            max_slowdown=self.config.max_slowdown,
+        )
+
+    def saved(self, model: ir.Model, output: str | Path | None) -> Profile:
+        """Write a result, where that is wanted; return its profile."""
+        after = profile(model)
+        if output is None:
+            return after
+        io.save(model, output)
+        size = sum(part.stat().st_size for part in io.files_of(output))
+        return replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
 
     def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
         """Time a result against the model that was given, in turns."""

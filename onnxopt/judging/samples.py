@@ -63,15 +63,21 @@ class Samples:
 
     def numbered(self, most: int) -> Iterator[tuple[bool, Feed]]:
         """Yield (put aside, feed) of the samples that are not held back, `most` of them evenly."""
-        total = self.count - self.held_count
-        step = max(total / most, 1.0)
-        wanted = {int(place * step) for place in range(min(total, most))}
-        place = -1
+        wanted = set(self._chosen(most))
         for number, feed in enumerate(self.all()):
-            if not self.is_held(number):
-                place += 1
-                if place in wanted:
-                    yield self.is_aside(number), feed
+            if number in wanted:
+                yield self.is_aside(number), feed
+
+    def aside(self, most: int) -> Callable[[int], bool]:
+        """Return what tells by its place among `numbered` whether a sample is put aside."""
+        chosen = self._chosen(most)
+        return lambda place: self.is_aside(chosen[place])
+
+    def _chosen(self, most: int) -> list[int]:
+        """Return the numbers of some samples that are not held back."""
+        free = [number for number in range(self.count) if not self.is_held(number)]
+        step = max(len(free) / most, 1.0)
+        return [free[int(place * step)] for place in range(min(len(free), most))]
 
     def fitted(self, most: int | None = None) -> Iterator[Feed]:
         """Yield the samples that ranges and integers are found on, `most` of them evenly."""

@@ -77,7 +77,6 @@ class Channels:
             group.name: widths_of(group, multiple, small=config.multiple is not None)
             for group in self.groups
         }
-        self.seen: dict[str, Array] = {}
 
     def survey(self) -> None:
         """Find the order of units of every group, and what it costs to take them out."""

@@ -7,7 +7,7 @@ that place: so it makes up for what the layers in front have lost, too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +18,14 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.samples import Samples
 from onnxopt.pruning.plan import Groups, Keep
-from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, said, see
+from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, see
 from onnxopt.pruning.weights import refit as closed
 from onnxopt.pruning.weights.solvers.problem import Multiplied
 from onnxopt.pruning.weights.solvers.solver import SOLVERS
 from onnxopt.pruning.weights.solvers.stepping import refit_by_steps
 from onnxopt.sweep import matrix
 from onnxopt.sweep.moments import Moments
-from onnxopt.sweep.together import Stop, together
+from onnxopt.sweep.together import Stop, said, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,11 @@ class Way:
     """How layers are refitted.
 
     `ridge`, in mean diagonals of a Gram matrix, pulls the weights towards what they were; None: the
-    one that errs least on samples that were held back, for each layer. With `all_layers` those are
-    refitted too that nothing was taken from, if anything changed in front of them.
+    one that errs least on samples that were put aside, for each layer.
     """
 
     ridge: float | None = None
     solver: str = "exact"
-    all_layers: bool = False
 
 
 @dataclass(kw_only=True)
@@ -94,29 +92,26 @@ def refit(
     """Refit the layers of `columns` in `student`, which has been masked, in place.
 
     Both models were prepared by `prepare`. `columns` tells for each layer which of its columns may
-    be used; with `way.all_layers`, others behind the first of them are refitted with all of theirs.
+    be used.
     """
-    stops = _stops(teacher, columns, way)
     editor, opset = Editor(student), student.opset_imports.get("", 0)
     done = Refitted()
-    chosen = list(samples.numbered(SEEN))
-    held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
+    aside = samples.aside(SEEN)
 
     def visit(stop: Stop) -> None:
-        fit, other = see(stop, held.__contains__)
+        fit, other = see(stop, aside)
         rows = matrix.rows_of(stop.teacher.nodes[stop.name], opset)
-        kept = columns.get(stop.name)
-        if kept is None:
-            kept = np.ones(rows.shape[1], bool)
-        found, ridge, lost = solve(rows, kept, fit, other, way)
+        found, ridge, lost = solve(rows, columns[stop.name], fit, other, way)
         done.ridges[stop.name], done.lost[stop.name] = ridge, lost
         node = stop.node
         edge = matrix.biased(editor, node)
         matrix.set_rows(editor, node, found.rows)
         matrix.add_to_bias(editor, student, edge, found.shift)
 
-    feeds = (feed for _, feed in chosen)
-    together(teacher, student, stops, feeds, visit, room=room, progress=said(progress, "refitting"))
+    feeds = (feed for _, feed in samples.numbered(SEEN))
+    together(
+        teacher, student, columns, feeds, visit, room=room, progress=said(progress, "refitting")
+    )
     return done
 
 
@@ -162,12 +157,3 @@ def stepped(rows: Array, kept: Array, moments: Moments, ridge: float, name: str)
         made[mine] = found.rows
     shift = closed.shifted(rows, made, moments)
     return closed.Refit(rows=made, shift=shift, error=closed.noise(made, shift, rows, moments))
-
-
-def _stops(model: ir.Model, columns: Mapping[str, Array], way: Way) -> Collection[str]:
-    """Return the layers to be refitted, in the order of the graph."""
-    order = [node.name or "" for node in model.graph if is_seen(node, model)]
-    if not way.all_layers:
-        return [name for name in order if name in columns]
-    first = next((place for place, name in enumerate(order) if name in columns), len(order))
-    return order[first:]

@@ -15,7 +15,7 @@ from onnxopt.pruning.plan import Group, Groups, Slice
 from onnxopt.pruning.weights.evidence import Evidence, Reader, Writer
 from onnxopt.sweep import matrix, patches
 from onnxopt.sweep.moments import Moments
-from onnxopt.sweep.together import Stop, moments, together
+from onnxopt.sweep.together import Stop, moments, said, together
 
 Progress = Callable[[str, float | None], None]
 Pair = tuple[Moments, Moments]
@@ -49,14 +49,13 @@ def evidence(
             survey.tell(group)
     if samples is None or not survey.asked:
         return
-    chosen = list(samples.numbered(SEEN))
-    held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
+    aside = samples.aside(SEEN)
     together(
         model,
         None,
         survey.asked,
-        (feed for _, feed in chosen),
-        lambda stop: survey.visit(stop, see(stop, held.__contains__)),
+        (feed for _, feed in samples.numbered(SEEN)),
+        lambda stop: survey.visit(stop, see(stop, aside)),
         room=room,
         progress=said(progress, "looking at layers"),
     )
@@ -106,11 +105,6 @@ class _Survey:
         for name in list(self.known):
             if not any(self.waiting[group.name] for group in self.asked[name]):
                 del self.known[name]
-
-
-def said(progress: Progress | None, text: str) -> Callable[[float], None] | None:
-    """Return what shows the part of something that is done."""
-    return None if progress is None else lambda part: progress(text, part)
 
 
 def nodes_of(model: ir.Model) -> dict[str, ir.Node]:

@@ -14,14 +14,14 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.quality import decibel
 from onnxopt.judging.samples import Samples
-from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, said, see
+from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, see
 from onnxopt.pruning.weights import elements, sparse
 from onnxopt.pruning.weights.factor import RIDGE
 from onnxopt.pruning.weights.refit import energies, noise, refit, shifted
 from onnxopt.report import PrunedPart
 from onnxopt.sweep import matrix
 from onnxopt.sweep.moments import Moments
-from onnxopt.sweep.together import Stop, together
+from onnxopt.sweep.together import Stop, said, together
 
 _NAMES = {"auto": "obs", "batchnorm": "l2"}
 
@@ -76,18 +76,17 @@ class Zeros:
                 matrix.set_rows(editor, nodes[name], np.where(stays, rows[name], 0.0))
                 self._note(name, stays, None)
             return student
-        chosen = list(self.samples.numbered(SEEN))
-        held = {place for place, (is_held, _) in enumerate(chosen) if is_held}
+        aside = self.samples.aside(SEEN)
 
         def visit(stop: Stop) -> None:
-            fit, other = see(stop, held.__contains__)
+            fit, other = see(stop, aside)
             self._refit(editor, stop, rows[stop.name], fit, other, kept)
 
         together(
             self.model,
             student,
             self.layers,
-            (feed for _, feed in chosen),
+            (feed for _, feed in self.samples.numbered(SEEN)),
             visit,
             room=self.room,
             progress=said(self.progress, "refitting"),

@@ -126,14 +126,13 @@ class Maker:
             correct=self.config.repairs("bias"),
         )
         most = WALKED // 4 if quick else WALKED
-        chosen = self.samples.numbered
         walk(
             model,
             solution,
-            (feed for _, feed in chosen(most)),
+            (feed for _, feed in self.samples.numbered(most)),
             solver,
             second=solver.use_samples,
-            held=_among({place for place, (held, _) in enumerate(chosen(most)) if held}),
+            held=self.samples.aside(most),
             room=self.config.max_memory // 2,
             progress=self.progress,
         )
@@ -171,7 +170,3 @@ class Maker:
             importance,
             depthwise=weight.groups == len(rows) > 1,
         )
-
-
-def _among(numbers: set[int]) -> Callable[[int], bool]:
-    return lambda number: number in numbers

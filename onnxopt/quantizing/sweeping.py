@@ -20,7 +20,7 @@ from onnxopt.sweep import patches
 from onnxopt.sweep.line import Feed, Line
 from onnxopt.sweep.moments import Moments
 from onnxopt.sweep.segments import integers
-from onnxopt.sweep.together import Held, Stop, moments, together
+from onnxopt.sweep.together import Held, Stop, moments, said, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,7 @@ def walk(
         layer = _see(units[stop.name], stop, held, second)
         _settle(layer, solution, insertion, solve)
 
-    together(model, student, units, feeds, visit, room=room, progress=_told(progress))
-
-
-def _told(progress: Callable[[str, float], None] | None) -> Callable[[float], None] | None:
-    return None if progress is None else lambda part: progress("rounding", part)
+    together(model, student, units, feeds, visit, room=room, progress=said(progress, "rounding"))
 
 
 def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve) -> None:

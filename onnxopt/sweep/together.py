@@ -73,6 +73,13 @@ def together(
                 progress((stage + 1) / stages)
 
 
+def said(
+    progress: Callable[[str, float], None] | None, text: str
+) -> Callable[[float], None] | None:
+    """Return what shows the part of something that is done."""
+    return None if progress is None else lambda part: progress(text, part)
+
+
 def moments(
     pairs: Iterable[tuple[Array, Array]], held: Held, *, second: bool = True
 ) -> tuple[Moments, Moments]:
