@@ -69,7 +69,7 @@ class Pruning(Task[PruneConfig]):
     def run(self, before: Profile, output: str | Path | None) -> PruneReport:
         """Choose, take out, judge, measure, write; return what was done."""
         self.tell("preparing", None)
-        candidate = prepared(self.source, self.folder)
+        candidate = prepared(self.source, self.config.target, self.folder)
         self.model = candidate.model
         self.identity = before.sha256 or ""
         self.given = self.samples(self.model) if self.has_samples() else None

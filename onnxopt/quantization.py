@@ -101,7 +101,7 @@ class Quantizing(Task[QuantizeConfig]):
     def run(self, before: Profile, output: str | Path | None) -> QuantizeReport:
         """Quantize, judge, measure, write; return what was done."""
         self.tell("preparing", None)
-        candidate = prepared(self.source, self.folder)
+        candidate = prepared(self.source, self.config.target, self.folder)
         placement = self.place(candidate.model)
         report = QuantizeReport(
             input=before,

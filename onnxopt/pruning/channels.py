@@ -24,7 +24,7 @@ from onnxopt.pruning import refitting
 from onnxopt.pruning.budget.allocate import Costs, Cut, Front, at, front
 from onnxopt.pruning.budget.curves import Curve, curve, multiple_for, widths_of
 from onnxopt.pruning.budget.latency import Latency
-from onnxopt.pruning.budget.sensitivity import measure_reach
+from onnxopt.pruning.budget.sensitivity import Reach
 from onnxopt.pruning.budget.work import Work
 from onnxopt.pruning.dense import Dense
 from onnxopt.pruning.groups.cutting import mask
@@ -89,20 +89,36 @@ class Channels:
             room=self.room,
             progress=self.progress,
         )
-        losses = {name: found.losses for name, found in self.removals.items()}
-        if self.noise is not None and self.config.refit and len(losses) > 1:
-            orders = {name: found.order for name, found in self.removals.items()}
-            asked = {name: order for name, order in orders.items() if len(order) > 1}
-            reach = measure_reach(
-                asked, losses, self._arrives, budget=_REACH_SECONDS, progress=self.progress
-            )
-            losses = {name: reach.losses(name, losses[name]) for name in asked}
         for group in self.groups:
-            if group.name in losses:
-                weight = float(max(1, _places(group)))
-                self.curves[group.name] = curve(
-                    group.name, losses[group.name], self.widths[group.name], weight=weight
-                )
+            if group.name in self.removals:
+                self._draw(group, self.removals[group.name].losses)
+        if self.noise is not None and self.config.refit and len(self.curves) > 1:
+            self._see_what_arrives()
+
+    def _draw(self, group: Group, losses: Array) -> None:
+        """Note what a group loses."""
+        weight = float(max(1, _places(group)))
+        self.curves[group.name] = curve(group.name, losses, self.widths[group.name], weight=weight)
+
+    def _see_what_arrives(self) -> None:
+        """Tell losses by what arrives at the outputs, closest where the choice falls."""
+        orders = {
+            name: found.order for name, found in self.removals.items() if len(found.order) > 1
+        }
+        losses = {name: self.removals[name].losses for name in orders}
+        reach = Reach(orders=orders, losses=losses, noise=self._arrives)
+        reach.measure(budget=_REACH_SECONDS, progress=self.progress)
+
+        def choose() -> dict[str, int]:
+            for group in self.groups:
+                if group.name in orders:
+                    self._draw(group, reach.at_outputs(group.name))
+            kept = self.cut(self.front()).kept
+            return {name: self.curves[name].size - count for name, count in kept.items()}
+
+        if self.config.scope == "global":
+            reach.refine(choose, budget=_REACH_SECONDS, progress=self.progress)
+        choose()
 
     def _kept(self, name: str, pair: Pair) -> None:
         fit, held = pair

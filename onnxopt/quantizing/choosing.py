@@ -74,7 +74,7 @@ class Chooser:
         posed = self.problem(regions, costs, noise.noise)
         choices, measure = front(posed), self.measure
         optimized = self.optimized() if choices and costs is not None else None
-        gained = 1.0 if optimized is None else optimized.ratio or 1.0
+        gained = _gained(optimized)
         tools: Tools[Made] = Tools(
             build=lambda choice: self.part(whole, regions.units(choice.int8)),
             predicted=None if costs is None else lambda choice: gained * costs.ratio(choice.gain),
@@ -178,3 +178,11 @@ class Chooser:
         if costs is not None:
             return problem(regions, costs, noise)
         return Problem(saved={region.name: 1.0 for region in regions.regions}, noise=noise)
+
+
+def _gained(optimized: FrontPoint | None) -> float:
+    """Return how much faster than the model that was given rewriting made it, if that is sure."""
+    found = None if optimized is None else optimized.difference
+    if found is None or found.low <= 1 <= found.high:
+        return 1.0
+    return found.ratio

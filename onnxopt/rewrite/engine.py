@@ -1,8 +1,8 @@
 """The rewrite engine: rules, found by the operator at their root, until none applies.
 
-A worklist holds the nodes that may be the root of a match. A rewrite puts what it inserted, and
-what reads it up to the depth of the deepest pattern, back on the list: the cost grows with the
-nodes that can match, not with rules × nodes.
+A worklist holds the nodes that may be the root of a match. A rewrite puts back on it what it
+inserted, what that reads, and what reads it up to the depth of the deepest pattern: the cost grows
+with the nodes that can match, not with rules × nodes.
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ class _Rewriter:
             self.work.append(node)
 
     def revisit(self, node: ir.Node) -> None:
-        """Queue a node and the nodes downstream for which it may be part of a match."""
+        """Queue a node, what it reads, and the nodes downstream whose match it may be part of."""
+        for given in node.inputs:
+            maker = None if given is None else given.producer()
+            if maker is not None:
+                self.push(maker)  # rules may look at who reads their root
         front, seen = [node], {node}
         for _ in range(self.reach):
             below: list[ir.Node] = []

@@ -8,6 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnxopt import optimize
+from onnxopt.config import find_target
 from onnxopt.graph import io
 from onnxopt.preparing import prepared
 from onnxopt.pruning.groups.finding import find_groups
@@ -56,7 +57,7 @@ def feed_of(model, path):
 )
 def test_small_models_shrink_and_compute_the_same(name, units, kinds):
     path = MODELS / f"{name}.onnx"
-    model = io.to_proto(prepared(path).model)
+    model = io.to_proto(prepared(path, find_target("portable")).model)
     groups, hard = assert_cuts(model, seeds=[0], feed=feed_of(model, path))
     assert sum(group.size for group in groups) >= units
     assert {group.kind for group in groups} == kinds
@@ -66,7 +67,7 @@ def test_small_models_shrink_and_compute_the_same(name, units, kinds):
 @pytest.mark.long
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_models_shrink_or_say_why_not(path):
-    model = io.to_proto(prepared(path).model)
+    model = io.to_proto(prepared(path, find_target("portable")).model)
     groups = find_groups(io.from_proto(model))
     assert groups.groups or groups.frozen
     soft, hard, _ = pruned(model, some(groups, 0.3))
