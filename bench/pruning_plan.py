@@ -14,6 +14,8 @@ from tools import FOLDER
 WORK = FOLDER / ".work" / "pruning"
 EXPORTS = FOLDER / ".work" / "exports"
 REFERENCES = WORK / "references"
+PHOTOGRAPHS = "efficientnet_lite0_pruning"
+"""What `data_pictures.py` makes: many more photographs than int8 is judged by."""
 PARTS = ("nets", "photographs", "sentences", "structure", "zeros")
 
 
@@ -65,7 +67,7 @@ TASKS = {
             source=FOLDER / "trained" / "fashion_residual.onnx",
             exam="fashion_residual",
         ),
-        Task(name="efficientnet_lite0", source=_NET, exam="efficientnet_lite0"),
+        Task(name="efficientnet_lite0", source=_NET, exam=PHOTOGRAPHS),
         Task(name="minilm_l6", source=_BERT, exam="minilm_l6"),
         *(Task(name=name, source=EXPORTS / f"{name}.onnx") for name in STRUCTURES),
         Task(

@@ -18,7 +18,8 @@ ISA = "native"
 _DASH = "–"
 _WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 _EXAM = {name: COLUMNS[name] for name in ("efficientnet_lite0", "minilm_l6", "fashion_cnn")} | {
-    "fashion_residual": COLUMNS["fashion_cnn"]
+    "fashion_residual": COLUMNS["fashion_cnn"],
+    plan.PHOTOGRAPHS: COLUMNS["efficientnet_lite0"],
 }
 
 

@@ -5,11 +5,11 @@ import json
 import data_store
 import pruning
 import pruning_coverage as coverage
+import pruning_judge
 import pruning_memory
 import pruning_plan as plan
 import pytest
 import quantization
-import quantization_judge
 import record
 from process import Run
 
@@ -48,7 +48,7 @@ def test_peers_have_recipes():
 
 def test_tasks_are_judged_by_exams_that_there_are():
     for task in plan.TASKS.values():
-        assert not task.exam or task.exam in quantization_judge.EXAMS
+        assert not task.exam or task.exam in pruning_judge.EXAMS
 
 
 def test_models_of_candidates_do_not_overwrite_each_other():
