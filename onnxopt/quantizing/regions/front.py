@@ -217,9 +217,17 @@ class _Picking(Generic[Model]):
                 and len(entry.choice.int8) == self.regions
                 and self.tools.measure is not None
             ):
-                better = self.holds(entry) and (fast is None or entry.speed > fast.speed)
+                better = self.holds(entry) and (fast is None or self.is_faster(entry, fast))
                 return entry if better else fast
         return fast
+
+    def is_faster(self, entry: _Entry[Model], other: _Entry[Model]) -> bool:
+        """Tell whether a choice proved faster: for sure, where it is the less accurate one."""
+        found = entry.point.difference
+        if found is None or entry.speed <= other.speed:
+            return False
+        surely = found.low > (1 - NEARLY_AS_FAST) * other.speed
+        return surely or entry.point.sqnr_db >= other.point.sqnr_db
 
     def more_accurate(self, fast: _Entry[Model]) -> _Entry[Model]:
         """Return the most accurate choice that is nearly as fast, by prediction and as measured."""

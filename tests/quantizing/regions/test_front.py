@@ -8,8 +8,8 @@ DB = {8: 12.0, 7: 19.0, 6: 21.0, 5: 26.0, 2: 40.0}
 RATIO = {8: 1.6, 7: 1.55, 6: 1.5, 5: 1.48, 2: 1.1}
 
 
-def difference(ratio):
-    low, high = ratio * 0.98, ratio * 1.02
+def difference(ratio, about=0.02):
+    low, high = ratio * (1 - about), ratio * (1 + about)
     verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference"
     return Difference(
         baseline="a", candidate="b", provider="cpu", ratio=ratio, low=low, high=high,
@@ -32,15 +32,16 @@ def choices(sizes=tuple(DB)):
 class Workshop:
     """Models are the number of their regions; notes what was done to them."""
 
-    def __init__(self, real=None, scores=None):
+    def __init__(self, real=None, scores=None, about=0.02):
         self.real = {**RATIO, **(real or {})}
+        self.about = about
         self.scores = scores
         self.measured = []
         self.scored = []
 
     def measure(self, model):
         self.measured.append(model)
-        return difference(self.real[model])
+        return difference(self.real[model], self.about)
 
     def score(self, model):
         self.scored.append(model)
@@ -132,6 +133,14 @@ def test_everything_in_int8_is_measured_whatever_is_predicted():
     found = decide(choices(), 8, Wishes(min_sqnr=5), tools)
     assert found.model == 8
     assert 8 in shop.measured
+
+
+def test_everything_in_int8_is_less_accurate_and_has_to_be_faster_for_sure():
+    seen = {6: 1.5, 5: 1.49}
+    for about, chosen in ((0.02, 8), (0.2, 5)):
+        shop = Workshop(real={8: 1.6}, about=about)
+        tools = replace(shop.tools(), predicted=lambda c: seen.get(c.gain, 1.0))
+        assert decide(choices(), 8, Wishes(min_sqnr=5), tools).model == chosen
 
 
 def test_a_slowdown_that_is_allowed_is_no_reason_to_refuse():
