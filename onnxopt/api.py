@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxopt import costs as predicting
-from onnxopt import inspection, pipeline, prove
+from onnxopt import inspection, optimization, pipeline
+from onnxopt.chain_config import ChainConfig
 from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
 from onnxopt.given import (
@@ -28,11 +28,9 @@ from onnxopt.report import (
     Copies,
     InspectReport,
     OptimizeReport,
-    Profile,
     PruneReport,
     QuantizeReport,
 )
-from onnxopt.runtime.machine.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -50,6 +48,13 @@ def optimize(
     verify: bool = True,
     measure: bool = True,
     data: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    prune: float | None = None,
+    quantize: bool = False,
+    calibration: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    random_data: bool = False,
+    min_sqnr: float | None = None,
+    metric: str | Callable[[Any], float] | None = None,
+    max_drop: float | None = None,
     check: bool = False,
     trace: bool = False,
     progress: Progress | None = None,
@@ -61,41 +66,26 @@ def optimize(
     `data` is a path as `--data` takes it, or feeds (input name to array). Without `output` nothing
     is written; the report carries the model. A result that is wrong is never written: the report
     is then false. Raises `OnnxOptError` for whatever the caller can mend.
+
+    With `prune` (a share of all channels) and `quantize` the model goes on through what these verbs
+    do, in this order, on the samples of `calibration`; `min_sqnr`, `metric` and `max_drop` hold
+    after each, against the model as it was given, and nothing is written beyond them.
     """
-    start = time.perf_counter()
     config = OptimizeConfig(
-        target=find_target(target),
-        fix=dict(fix or {}),
-        opset=opset,
-        only=_names(only),
-        skip=_names(skip),
-        verify=verify,
-        measure=measure,
-        check=check,
-        trace=trace,
-    )
+        target=find_target(target), fix=dict(fix or {}), opset=opset, only=_names(only),
+        skip=_names(skip), verify=verify, measure=measure, check=check, trace=trace,
+    )  # fmt: skip
+    asked = ChainConfig(
+        prune=prune, quantize=quantize, random_data=random_data, min_sqnr=min_sqnr, metric=metric,
+        max_drop=max_drop,
+    )  # fmt: skip
+    asked.check(samples=calibration is not None)
     pipeline.check_names((*config.only, *config.skip))
-    if verify or measure:
+    if verify or measure or asked:
         _require_runtime()
-    with on_disk(model) as source:
-        path, feeds = samples_of(data)
-        prover = prove.Prover(
-            source,
-            config,
-            data=path,
-            feeds=feeds,
-            progress=progress,
-            beside=None if output is None else Path(output).absolute().parent,
-        )
-        original = prover.original().model
-        if output is not None:
-            io.check_output(output, io.source_of(original))
-        before = profile_of(original, source, model)
-        proof = prover.prove()
-        right = proof.verification is None or proof.verification.passed
-        if output is not None and right:
-            io.save(proof.candidate.model, output)
-        return _report(proof, config, before, output, start)
+    return optimization.optimize(
+        model, output, config, data=data, asked=asked, calibration=calibration, progress=progress
+    )
 
 
 def quantize(
@@ -341,35 +331,3 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 
 def _path_text(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _report(
-    proof: prove.Proof,
-    config: OptimizeConfig,
-    before: Profile,
-    output: str | Path | None,
-    start: float,
-) -> OptimizeReport:
-    right = proof.verification is None or proof.verification.passed
-    written = output is not None and right
-    after = proof.candidate.profile
-    if written and output is not None:
-        size = sum(part.stat().st_size for part in io.files_of(output))
-        after = replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
-    refused = proof.candidate.transformation.outcome.refused
-    return OptimizeReport(
-        input=before,
-        output=after,
-        target=config.target.name,
-        steps=proof.steps(),
-        verification=proof.verification,
-        difference=proof.difference,
-        measurements=proof.measurements,
-        dropped=proof.dropped,
-        refusals=tuple(reason for reasons in refused.values() for reason in reasons),
-        warnings=(*proof.warnings, *inspection.remarks(proof.candidate.model)),
-        seconds=time.perf_counter() - start,
-        peak_rss_bytes=peak_rss_bytes(),
-        written=written,
-        model=proof.candidate.model,
-    )

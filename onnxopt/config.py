@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxopt.errors import OnnxOptError
@@ -26,6 +26,11 @@ class Target:
     provider: str
     domains: frozenset[str] = frozenset({""})
     opset: int = 20
+
+    def plain(self) -> Target:
+        """Return it with standard operators only, which is what can be pruned and made int8."""
+        portable = TARGETS["portable"]
+        return replace(self, domains=portable.domains, opset=portable.opset)
 
 
 _LARGEST_DIM = 2**31
@@ -147,10 +152,7 @@ class QuantizeConfig:
         for name, known in (("method", METHODS), ("isa", ISAS), ("format", FORMATS)):
             _check_known(name, (getattr(self, name),), known)
         _check_known("repair", self.without, REPAIRS)
-        if self.max_drop is not None and self.metric is None:
-            raise OnnxOptError(
-                "a drop of nothing cannot be limited", "give --metric file.py:function, too"
-            )
+        _check_drop(self.metric, self.max_drop)
 
     def allows(self, *names: str) -> bool:
         """Tell whether what goes by any of `names`, nodes or operators, may become int8."""
@@ -241,10 +243,7 @@ class PruneConfig:
                 "without a refit there is nothing to solve or to teach",
                 "leave out --no-refit, or --solver, --ridge and --teach",
             )
-        if self.max_drop is not None and self.metric is None:
-            raise OnnxOptError(
-                "a drop of nothing cannot be limited", "give --metric file.py:function, too"
-            )
+        _check_drop(self.metric, self.max_drop)
 
     def _amounts(self) -> list[str]:
         """Name what says how much goes."""
@@ -325,6 +324,13 @@ class PruneConfig:
                 f"{what} needs samples of what the model will meet",
                 f"give --calibration PATH{without}",
             )
+
+
+def _check_drop(metric: object, max_drop: float | None) -> None:
+    if max_drop is not None and metric is None:
+        raise OnnxOptError(
+            "a drop of nothing cannot be limited", "give --metric file.py:function, too"
+        )
 
 
 def _check_known(what: str, names: Iterable[str], known: tuple[str, ...]) -> None:

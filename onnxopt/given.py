@@ -1,10 +1,11 @@
-"""Takes what callers of the Python API give: models on disk or in memory, samples, providers."""
+"""Takes what callers of the Python API give, and saves what they are to get."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:
     size = source.file_bytes if source is not None else path.stat().st_size
     named = str(path) if isinstance(given, (str, Path)) else None
     return profile(model, path=named, sha256=io.sha256_of(path), file_bytes=size)
+
+
+def saved(model: ir.Model, output: str | Path | None) -> Profile:
+    """Write a result, where that is wanted; return its profile."""
+    after = profile(model)
+    if output is None:
+        return after
+    io.save(model, output)
+    size = sum(part.stat().st_size for part in io.files_of(output))
+    return replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
 
 
 def same_inputs(a: ir.Model, b: ir.Model) -> None:

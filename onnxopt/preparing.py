@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from onnxopt.config import OptimizeConfig, Target, find_target
+from onnxopt.config import OptimizeConfig, Target
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph.editor import Editor
 from onnxopt.passes import opset, shapes
@@ -20,15 +20,22 @@ _GROWTH = 4
 to float on each run become int8 again."""
 
 
-def prepared(source: Path, target: Target, beside: Path | None = None) -> Candidate:
+def prepared(
+    source: Path,
+    target: Target,
+    beside: Path | None = None,
+    *,
+    exact: OptimizeConfig | None = None,
+) -> Candidate:
     """Optimize a model exactly, for int8 to be put into: names unique, types inferred.
 
     It is made of standard operators at operator set 13 or later, without fused attention, whose
     products could not become int8. What stays float is written as the target's kernels like it.
+    `exact` tells what to leave out of that.
     """
-    portable = find_target("portable")
-    config = OptimizeConfig(
-        target=replace(target, domains=portable.domains, opset=portable.opset),
+    config = replace(
+        exact or OptimizeConfig(),
+        target=target.plain(),
         verify=False,
         measure=False,
         max_growth=_GROWTH * source.stat().st_size,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxopt import given
-from onnxopt.config import OptimizeConfig, PruneConfig
+from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
@@ -51,16 +51,20 @@ def prune(
         if output is not None:
             io.check_output(output, io.source_of(loaded))
         before = given.profile_of(loaded, source, model)
-        found = is_quantized(loaded)
-        if found:
-            raise OnnxOptError(
-                f"the model is quantized already ({found}): its weights cannot be refitted",
-                "prune the float model, then quantize it",
-            )
+        check_float(loaded)
         beside = None if output is None else Path(output).absolute().parent
         with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
             task = Pruning(source, calibration, config, Path(folder), progress)
             return task.run(before, output)
+
+
+def check_float(model: ir.Model) -> None:
+    """Raise `OnnxOptError` for a model that is quantized already."""
+    if found := is_quantized(model):
+        raise OnnxOptError(
+            f"the model is quantized already ({found}): its weights cannot be refitted",
+            "prune the float model, then quantize it",
+        )
 
 
 class Pruning(Task[PruneConfig]):
@@ -69,13 +73,13 @@ class Pruning(Task[PruneConfig]):
     def run(self, before: Profile, output: str | Path | None) -> PruneReport:
         """Choose, take out, judge, measure, write; return what was done."""
         self.tell("preparing", None)
-        candidate = prepared(self.source, self.config.target, self.folder)
+        candidate = prepared(self.source, self.config.target, self.folder, exact=self.exact)
         self.model = candidate.model
         self.identity = before.sha256 or ""
         self.given = self.samples(self.model) if self.has_samples() else None
         self.judge = None
         if self.given is not None:
-            self.judge = Judge(self.source, self.given.held(JUDGED))
+            self.judge = Judge(self.teacher, self.given.held(JUDGED))
         scores = self.scores()
         outcome = Maker(
             model=self.model,
@@ -155,7 +159,7 @@ class Pruning(Task[PruneConfig]):
         """Write the result, optimized exactly for the target, to the folder; return its path."""
         rough, path = self.folder / "rough.onnx", self.folder / "result.onnx"
         io.save(model, rough)
-        config = OptimizeConfig(target=self.config.target, verify=False, measure=False)
+        config = replace(self.exact, target=self.config.target, verify=False, measure=False)
         self.result = Prover(rough, config, beside=self.folder).make().model
         io.save(self.result, path)
         return path
@@ -170,7 +174,7 @@ class Pruning(Task[PruneConfig]):
             report,
             status="pruned",
             reason=reason,
-            output=self.saved(self.result, output),
+            output=given.saved(self.result, output),
             written=output is not None,
             model=self.result,
         )

@@ -15,7 +15,7 @@ from onnxopt.config import QuantizeConfig
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.metric import Scores
-from onnxopt.judging.quality import Judge
+from onnxopt.judging.quality import Judge, decibel
 from onnxopt.judging.samples import FEW
 from onnxopt.preparing import prepared
 from onnxopt.quantizing import telling
@@ -27,7 +27,7 @@ from onnxopt.quantizing.making import Made, Maker
 from onnxopt.quantizing.placement.islands import without_islands
 from onnxopt.quantizing.placement.plan import Placement
 from onnxopt.quantizing.placement.table import placement_for
-from onnxopt.quantizing.regions.front import Wishes
+from onnxopt.quantizing.regions.front import ENOUGH_DB, Wishes
 from onnxopt.quantizing.repair.reorder import reordered
 from onnxopt.quantizing.repairing import Repaired, repaired
 from onnxopt.report import Calibration, Difference, Profile, QuantizeReport
@@ -57,14 +57,14 @@ def quantize(
         before = given.profile_of(loaded, source, model)
         found = is_quantized(loaded)
         if found:
-            return _untouched(found, source, loaded, before, output, config, start)
+            return _handed_on(found, source, loaded, before, output, config, start)
         beside = None if output is None else Path(output).absolute().parent
         with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
             task = Quantizing(source, calibration, config, Path(folder), progress)
             return task.run(before, output)
 
 
-def _untouched(
+def _handed_on(
     found: str,
     source: Path,
     model: ir.Model,
@@ -81,14 +81,22 @@ def _untouched(
         else:
             io.save(model, output)
         after = replace(before, path=str(output), sha256=io.sha256_of(output))
+    report = untouched(found, model, before, after, config)
+    return replace(report, written=output is not None, seconds=time.perf_counter() - start)
+
+
+def untouched(
+    found: str, model: ir.Model, before: Profile, after: Profile, config: QuantizeConfig
+) -> QuantizeReport:
+    """Return the report of a model that is quantized already."""
     return QuantizeReport(
         input=before,
         output=after,
         target=config.target.name,
         status="untouched",
         reason=f"the model is quantized already: {found}",
-        written=output is not None,
-        seconds=time.perf_counter() - start,
+        written=False,
+        seconds=0.0,
         peak_rss_bytes=peak_rss_bytes(),
         format=config.format,
         model=model,
@@ -101,7 +109,7 @@ class Quantizing(Task[QuantizeConfig]):
     def run(self, before: Profile, output: str | Path | None) -> QuantizeReport:
         """Quantize, judge, measure, write; return what was done."""
         self.tell("preparing", None)
-        candidate = prepared(self.source, self.config.target, self.folder)
+        candidate = prepared(self.source, self.config.target, self.folder, exact=self.exact)
         placement = self.place(candidate.model)
         report = QuantizeReport(
             input=before,
@@ -120,8 +128,8 @@ class Quantizing(Task[QuantizeConfig]):
             return self.finished(report, telling.nothing_to_do(placement))
         maker = self.maker(candidate.model, before.sha256 or "")
         held = maker.samples.held(JUDGED)
-        judge = Judge(self.source, held, exact=self.config.repairs("saturation"))
-        fixed = repaired(candidate.model, placement, self.place, maker, judge)
+        judge = Judge(self.teacher, held, exact=self.config.repairs("saturation"))
+        fixed = repaired(candidate.model, placement, self.place, maker, self.own(judge))
         if self.config.save_statistics is not None:
             maker.statistics[maker.identity].save(Path(self.config.save_statistics))
         if self.config.repairs("saturation") and maker.pairs_neighbours:
@@ -147,6 +155,23 @@ class Quantizing(Task[QuantizeConfig]):
         self.warnings += telling.little(report)
         return self.written(report, made, output)
 
+    def own(self, judge: Judge) -> Judge:
+        """Return what judges by the source: what it has lost itself would hide what int8 does."""
+        if self.teacher == self.source:
+            return judge
+        return Judge(self.source, judge.feeds, exact=judge.exact)
+
+    def floor(self, judge: Judge) -> float | None:
+        """Return the least SQNR; what the source has lost already is not asked of int8.
+
+        None: what else was asked for decides, and `ENOUGH_DB` where nothing was.
+        """
+        asked = self.config.min_sqnr
+        chosen_so = asked is not None or self.config.metric is not None or self.config.fastest
+        if chosen_so or self.teacher == self.source:
+            return asked
+        return decibel(judge.judge(self.source).noise + 10 ** (-ENOUGH_DB / 10))
+
     def chooser(
         self, maker: Maker, judge: Judge, fixed: Repaired, scores: Scores | None
     ) -> Chooser:
@@ -168,7 +193,7 @@ class Quantizing(Task[QuantizeConfig]):
             judge=judge,
             source=self.source,
             wishes=Wishes(
-                min_sqnr=self.config.min_sqnr,
+                min_sqnr=self.floor(judge),
                 max_slowdown=self.config.max_slowdown,
                 fastest=self.config.fastest,
                 float_score=None if scores is None else scores.float_score,
@@ -256,7 +281,7 @@ class Quantizing(Task[QuantizeConfig]):
         failed = [gate.text for gate in report.gates if not gate.passed]
         if failed and not self.config.anyway:
             return replace(self.finished(report, "; ".join(failed)), model=made.model)
-        after = self.saved(made.model, output)
+        after = given.saved(made.model, output)
         return replace(
             self.finished(report, "; ".join(failed)),
             status="quantized",

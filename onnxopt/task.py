@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
-from onnxopt.config import PruneConfig, QuantizeConfig
+from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig
 from onnxopt.errors import ProviderError
-from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.profile import profile
 from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
-from onnxopt.report import Caution, Difference, Gate, Profile, Score
+from onnxopt.report import Caution, Difference, Gate, Score
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
 
@@ -38,7 +35,12 @@ Config = TypeVar("Config", QuantizeConfig, PruneConfig)
 
 
 class Task(Generic[Config]):
-    """One model on its way to something smaller, judged by samples and measured."""
+    """One model on its way to something smaller, judged by samples and measured.
+
+    `teacher` is the model that it is judged by and timed against, and that the user's metric was
+    asked of (`scores`), where that is not its source. `exact` tells what to leave out where it is
+    optimized.
+    """
 
     def __init__(
         self,
@@ -47,8 +49,15 @@ class Task(Generic[Config]):
         config: Config,
         folder: Path,
         progress: Progress | None,
+        *,
+        teacher: Path | None = None,
+        scores: Scores | None = None,
+        exact: OptimizeConfig | None = None,
     ) -> None:
         self.source = source
+        self.teacher = source if teacher is None else teacher
+        self.known_scores = scores
+        self.exact = OptimizeConfig() if exact is None else exact
         self.calibration = calibration
         self.config: Config = config
         self.folder = folder
@@ -90,11 +99,11 @@ class Task(Generic[Config]):
         return Samples(lambda: fitting, self.config.samples)
 
     def scores(self) -> Scores | None:
-        """Return the user's own metric, asked of the original model already."""
-        if self.config.metric is None:
-            return None
+        """Return the user's own metric, asked of the model that was given already."""
+        if self.config.metric is None or self.known_scores is not None:
+            return self.known_scores
         self.tell("scoring the model that was given", None)
-        return Scores.of_float(self.config.metric, self.source)
+        return Scores.of_float(self.config.metric, self.teacher)
 
     def measures(self) -> bool:
         """Tell whether speed is measured: asked for, and the target's provider runs here."""
@@ -131,20 +140,11 @@ class Task(Generic[Config]):
             max_slowdown=self.config.max_slowdown,
         )
 
-    def saved(self, model: ir.Model, output: str | Path | None) -> Profile:
-        """Write a result, where that is wanted; return its profile."""
-        after = profile(model)
-        if output is None:
-            return after
-        io.save(model, output)
-        size = sum(part.stat().st_size for part in io.files_of(output))
-        return replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
-
     def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
         """Time a result against the model that was given, in turns."""
         self.tell("measuring", None)
         return ab(
-            self.source,
+            self.teacher,
             path,
             provider=self.config.target.provider,
             seconds=_MEASURED,

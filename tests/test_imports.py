@@ -9,7 +9,7 @@ import onnxopt
 
 PACKAGE = Path(onnxopt.__file__).parent
 FLOORS = {
-    "errors": 0, "config": 0, "report": 0, "text": 0, "arrays": 0,
+    "errors": 0, "config": 0, "chain_config": 0, "report": 0, "text": 0, "arrays": 0,
     "graph": 1,
     "rewrite": 2, "channels": 2,
     "rules": 3, "runtime": 3, "testing": 3,
@@ -17,7 +17,7 @@ FLOORS = {
     "benchmarking": 4, "profiling": 4,
     "pipeline": 5, "accept": 5, "prove": 5,
     "costs": 5, "given": 5, "preparing": 5, "inspection": 5,
-    "task": 5, "quantization": 5, "prune_task": 5,
+    "task": 5, "quantization": 5, "prune_task": 5, "chain": 5, "optimization": 5,
     "api": 6, "render": 6,
     "cli": 7, "__main__": 7,
     "__init__": 6,

@@ -1,4 +1,4 @@
-"""What `quantize` and `prune` ask alike: samples, the user's own metric, gates, reports."""
+"""What `quantize`, `prune` and the chain of both ask alike: samples, metric, gates, reports."""
 
 from __future__ import annotations
 
@@ -118,19 +118,21 @@ def check_usage(
 
 
 def show(report: Any, verb: str, output: Output, *, verbose: bool) -> int:
-    """Show and write a report as it was asked for, and return the exit status.
+    """Show and write a report as it was asked for, and return the exit status."""
+    emit(report, verb, output, verbose=verbose)
+    return output.end("" if report else _made("judged").failure(report))
 
-    Each renderer is imported only where its format is wanted.
-    """
 
-    def made(place: str) -> Any:
-        return importlib.import_module(f"onnxopt.render.{place}")
-
+def emit(report: Any, verb: str, output: Output, *, verbose: bool) -> None:
+    """Show and write a report; each renderer is imported only where its format is wanted."""
     output.emit(
         report.to_dict,
-        screen=lambda: made(f"terminal.{verb}").report(report, verbose=verbose),
-        markdown=lambda: getattr(made("markdown"), verb)(report),
-        html=lambda: getattr(made("html"), verb)(report),
-        csv=lambda: getattr(made("csv"), verb)(report),
+        screen=lambda: _made(f"terminal.{verb}").report(report, verbose=verbose),
+        markdown=lambda: getattr(_made("markdown"), verb)(report),
+        html=lambda: getattr(_made("html"), verb)(report),
+        csv=lambda: getattr(_made("csv"), verb)(report),
     )
-    return output.end("" if report else made("judged").failure(report))
+
+
+def _made(place: str) -> Any:
+    return importlib.import_module(f"onnxopt.render.{place}")

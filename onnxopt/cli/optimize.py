@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxopt.cli import options
+from onnxopt.chain_config import ChainConfig
+from onnxopt.cli import judged, options
 from onnxopt.cli.output import Output
 from onnxopt.cli.progress import ProgressLine
+from onnxopt.cli.values import FiniteFloat, Share
 
 
 @click.command("optimize")
@@ -38,7 +41,26 @@ from onnxopt.cli.progress import ProgressLine
     help="Do not measure the speed of the result; go by what is known to pay on the target.",
 )
 @click.option("--check", is_flag=True, help="Check that the model is valid after each step.")
-@options.output("markdown")
+@click.option(
+    "--prune",
+    type=Share(min_open=False),
+    metavar="S",
+    help="Then take out a share of all channels, as onnxopt prune --sparsity S does. 0.5 is a "
+    "half.",
+)
+@click.option("--quantize", is_flag=True, help="Then make it int8, as onnxopt quantize does.")
+@judged.calibration
+@judged.random_data
+@click.option(
+    "--min-sqnr",
+    type=FiniteFloat(),
+    metavar="DB",
+    help="The signal to noise ratio, against MODEL, that outputs must have on held-out samples "
+    "after --prune and after --quantize.",
+)
+@judged.metric
+@judged.max_drop
+@options.output("html", "markdown")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show every step, and why rules almost fired but did not."
 )
@@ -46,17 +68,13 @@ def command(
     model: str,
     *,
     out: str | None,
-    target: str,
     fix: dict[str, int],
-    opset: int | None,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    data: str | None,
     no_verify: bool,
     no_measure: bool,
-    check: bool,
+    calibration: str | None,
     output: Output,
     verbose: bool,
+    **asked: Any,
 ) -> int:
     """Make a model smaller and faster, prove and measure it.
 
@@ -64,36 +82,34 @@ def command(
     MODEL's own noise is taken back. What is slower on the target, measured on this machine, is not
     kept either.
 
-    Exit status: 0 done; 1 the outputs differ or the result is slower; 2 bad usage or input.
+    With --prune and --quantize it goes on through these, which are not exact: what comes out is
+    held against MODEL on samples that were held out, and a step that misses a gate ends it with
+    nothing written.
+
+    Exit status: 0 done; 1 the outputs differ, the result is slower or a gate failed; 2 bad usage or
+    input.
     """
     out = default_output(model) if out is None else out
-    output.check(model, out)
+    judged.check_usage(model, out, calibration, output, asked)
+    names = ("prune", "quantize", "random_data", "min_sqnr", "metric", "max_drop")
+    ChainConfig(**{name: asked[name] for name in names}).check(samples=calibration is not None)
     from onnxopt import api
 
     with ProgressLine(quiet=output.quiet) as progress:
         report = api.optimize(
             model,
             out,
-            target=target,
             fix=fix or None,
-            opset=opset,
-            only=only,
-            skip=skip,
             verify=not no_verify,
             measure=not no_measure,
-            data=data,
-            check=check,
+            calibration=calibration,
             trace=verbose,
             progress=progress,
+            **asked,
         )
-    from onnxopt.render import markdown, rows
-    from onnxopt.render.terminal import optimize as terminal
+    judged.emit(report, "optimize", output, verbose=verbose)
+    from onnxopt.render import rows
 
-    output.emit(
-        report.to_dict,
-        screen=lambda: terminal.report(report, verbose=verbose),
-        markdown=lambda: markdown.optimize(report),
-    )
     return output.end("" if report else rows.optimize_failure(report) or "a gate failed")
 
 

@@ -80,7 +80,7 @@ def outcome(report: PruneReport) -> str:
         return judged.refusal(report, "NOT PRUNED")
     if report.written:
         return f"wrote {report.output.path} ({judged.size_change(report)})"
-    return "pruned, nothing written"
+    return "pruned, not written by itself"
 
 
 def changed(report: PruneReport) -> list[PrunedPart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from onnxopt.render import judged
 from onnxopt.render.words import counts_text, macs_text, op_text, percent_change, signed
 from onnxopt.report import (
     RESULT,
@@ -37,6 +38,22 @@ class OperatorRow(NamedTuple):
     nodes: int
     parameters: int
     macs: int
+
+
+PRUNING, QUANTIZING = "Pruning", "Int8"
+"""What the parts of a report are called that followed what is exact."""
+
+
+def then(report: OptimizeReport) -> str:
+    """Say what followed what is exact: `, then pruned, then NOT made int8`; empty where nothing."""
+    told = {"pruned": report.pruned, "made int8": report.quantized}
+    text = ""
+    for name, each in told.items():
+        if each is not None and each.status == "untouched":
+            text += ", quantized already"
+        elif each is not None:
+            text += f", then {name if each else f'NOT {name}'}"
+    return text
 
 
 def changed_operators(before: Profile, after: Profile) -> list[ChangeRow]:
@@ -171,7 +188,8 @@ def optimize_failure(report: OptimizeReport) -> str:
         failed.append(verdict(report.verification)[0])
     if report.difference is not None and report.difference.verdict == "slower":
         failed.append(f"slower: {report.difference.sentence()}")
-    return "; ".join(failed)
+    told = (judged.failure(each) for each in report.chain())
+    return "; ".join([*failed, *filter(None, told)])
 
 
 def operators(report: InspectReport) -> list[OperatorRow]:

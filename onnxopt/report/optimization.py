@@ -13,6 +13,9 @@ from onnxopt.report.plain import plain
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from onnxopt.report.pruning import PruneReport
+    from onnxopt.report.quantization import QuantizeReport
+
 StepStatus = Literal["kept", "rolled back", "refused", "unchanged"]
 Decision = Literal["kept", "left out", "left out in part"]
 
@@ -51,7 +54,12 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizeReport:
-    """What `optimize` did, proved and measured; true when every gate held."""
+    """What `optimize` did, proved and measured; true when every gate held.
+
+    Where it went on to prune or to quantize, `pruned` and `quantized` tell of that, held against
+    `input`; `output`, `difference` and `written` are of the result of all, the rest of what is
+    exact.
+    """
 
     SCHEMA: ClassVar[str] = "onnxopt.optimize/1"
 
@@ -68,12 +76,18 @@ class OptimizeReport:
     peak_rss_bytes: int
     written: bool
     measurements: tuple[Measurement, ...] = ()
+    pruned: PruneReport | None = None
+    quantized: QuantizeReport | None = None
     model: ir.Model | None = field(default=None, repr=False, metadata={"json": False})
 
     def __bool__(self) -> bool:
         slower = self.difference is not None and self.difference.verdict == "slower"
         wrong = self.verification is not None and not self.verification.passed
-        return not (slower or wrong)
+        return not (slower or wrong) and all(self.chain())
+
+    def chain(self) -> tuple[PruneReport | QuantizeReport, ...]:
+        """Return the reports of what followed, in order."""
+        return tuple(each for each in (self.pruned, self.quantized) if each is not None)
 
     def done(self) -> dict[str, int]:
         """Sum what the kept steps did: rule or pass to count."""

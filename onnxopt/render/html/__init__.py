@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxopt.errors import OnnxOptError
+from onnxopt.render import rows
 from onnxopt.render.words import printable
-from onnxopt.report import BenchmarkReport, PruneReport, QuantizeReport
+from onnxopt.report import BenchmarkReport, OptimizeReport, PruneReport, QuantizeReport
 
 _NEEDED = {
     "jinja2": "jinja2",
@@ -58,6 +59,24 @@ def prune(report: PruneReport) -> str:
     from onnxopt.render.html.pruned import view
 
     return _page("prune.html.j2", view(report))
+
+
+def optimize(report: OptimizeReport) -> str:
+    """Return the page, with that of what followed as parts of it.
+
+    Raises `OnnxOptError` where jinja2 or matplotlib is missing.
+    """
+    check_available()
+    from onnxopt.render.html import int8, optimized, pruned
+
+    parts = []
+    if report.pruned is not None:
+        shown = pruned.view(report.pruned) | {"part": rows.PRUNING}
+        parts.append(_page("prune.html.j2", shown))
+    if report.quantized is not None:
+        shown = int8.view(report.quantized) | {"part": rows.QUANTIZING}
+        parts.append(_page("quantize.html.j2", shown))
+    return _page("optimize.html.j2", optimized.view(report) | {"parts": parts})
 
 
 def _page(template: str, shown: Mapping[str, Any]) -> str:

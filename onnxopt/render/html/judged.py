@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -17,10 +17,10 @@ from onnxopt.render.html.scatters import Choice, Dot
 from onnxopt.render.html.svg import drawing, inline
 from onnxopt.render.judged import Judged
 from onnxopt.render.words import decibel, printable
-from onnxopt.report import Difference
+from onnxopt.report import Difference, Profile, Step
 from onnxopt.text import human_bytes, human_seconds
 
-_NUMBERED, _ROWS, _WARNINGS = 5, 300, 6
+ROWS, WARNINGS, _NUMBERED = 300, 6, 5
 
 
 def shared(
@@ -39,10 +39,11 @@ def shared(
     found = judged.output_rows(report)
     outputs, texts = judged.filled(judged.OUTPUT_HEADER, [each for _, each in found])
     return {
+        "part": "",
         "facts": [made, took, *filter(None, told)],
         "random": data if random else "",
         "cautions": [{"who": "", "caution": text} for text in judged.warnings(report)],
-        "many_cautions": _WARNINGS,
+        "many_cautions": WARNINGS,
         "front_header": choices,
         "front": [
             {"chosen": point.chosen, "cells": each}
@@ -53,15 +54,22 @@ def shared(
             {"reason": each.reason, "cells": text}
             for (each, _), text in zip(found, texts, strict=True)
         ],
-        "steps": [
-            (each.name, rows.step_outcome(each), human_seconds(each.seconds))
-            for each in report.steps
-        ],
-        "files": {
-            each.path or "in memory": f"sha256 {each.sha256}" if each.sha256 else "no file"
-            for each in (report.input, report.output)
-        },
-        "most": _ROWS,
+        "steps": steps(report.steps),
+        "files": files(report.input, report.output),
+        "most": ROWS,
+    }
+
+
+def steps(done: Iterable[Step]) -> list[tuple[str, str, str]]:
+    """Write name, what was done, and the time it took."""
+    return [(each.name, rows.step_outcome(each), human_seconds(each.seconds)) for each in done]
+
+
+def files(*profiles: Profile) -> dict[str, str]:
+    """Name the files and their digests."""
+    return {
+        each.path or "in memory": f"sha256 {each.sha256}" if each.sha256 else "no file"
+        for each in profiles
     }
 
 

@@ -94,7 +94,12 @@ def _front_by_time(report: PruneReport) -> Iterator[Plot]:
             told = f"{p.name}: {decibel(p.sqnr_db)}, {judged.point_speed(p.difference, ratio)}"
             choices.append((told, timed(p.sqnr_db, ratio, p.difference, chosen=p.chosen)))
     return front(
-        choices, report, caption=_CAPTION.format("faster"), x="time against the model", one="model"
+        choices,
+        report,
+        name="pace",
+        caption=_CAPTION.format("faster"),
+        x="time against the model",
+        one="model",
     )
 
 
@@ -127,7 +132,7 @@ def _widths(report: PruneReport) -> Iterator[Plot]:
 def _errors(report: PruneReport) -> Iterator[Plot]:
     return along(
         [(part.name, part.lost_db, _LOOK) for part in report.parts],
-        key="errors",
+        key="lost",
         title="What each layer lost",
         caption="Of what reads it, after the refit, on held-out samples: lower is worse.",
         y="SQNR, dB",
@@ -144,7 +149,7 @@ def _times(report: PruneReport) -> Iterator[Plot]:
     ]
     if dots:
         yield plot(
-            "times",
+            "layers",
             "Time of each layer",
             "Below the dashed line it is faster than it was.",
             f"{sum(dot.y < dot.x for dot in dots)} of {len(dots)} layers are faster",

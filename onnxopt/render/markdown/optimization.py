@@ -5,6 +5,8 @@ from __future__ import annotations
 from onnxopt.render import rows
 from onnxopt.render.markdown.blocks import bullets, code, folded, join, table, warnings
 from onnxopt.render.markdown.comparison import outputs
+from onnxopt.render.markdown.pruning import prune
+from onnxopt.render.markdown.quantization import quantize
 from onnxopt.render.words import file_name
 from onnxopt.report import OptimizeReport, Profile
 from onnxopt.text import human_seconds
@@ -14,8 +16,9 @@ def optimize(report: OptimizeReport) -> str:
     """Write the verdicts, the operators before and after, and the details folded away."""
     good = "✅" if report else "❌"
     proof, _ = rows.verdict(report.verification)
+    made = f"optimized for {report.target}{rows.then(report)}"
     parts = [
-        f"### {good} {code(file_name(report.input))} optimized for {report.target}",
+        f"### {good} {code(file_name(report.input))} {made}",
         bullets([proof, rows.speed(report), *_ends(report)]),
         _changes(report.input, report.output),
         _steps(report),
@@ -24,6 +27,8 @@ def optimize(report: OptimizeReport) -> str:
     if report.verification is not None and report.verification.outputs:
         parts.append(folded("Outputs", outputs(report.verification)))
     parts.append(warnings(rows.warnings(report)))
+    parts.append("" if report.pruned is None else prune(report.pruned))
+    parts.append("" if report.quantized is None else quantize(report.quantized))
     return join(parts)
 
 

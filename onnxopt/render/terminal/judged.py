@@ -27,9 +27,10 @@ SHOWN = 6
 _VERDICT_STYLES = {"faster": GOOD, "slower": BAD}
 
 
-def opening(result: Judged, what: str, data: str) -> list[RenderableType]:
-    """Say which model it is, what was made of it, and from which data."""
-    parts: list[RenderableType] = [line(file_line(result.input), "bold"), line(what, FAINT)]
+def opening(result: Judged, what: str, data: str, *, title: str = "") -> list[RenderableType]:
+    """Say which model it is, or `title`, what was made of it, and from which data."""
+    first = line(title or file_line(result.input), "bold")
+    parts: list[RenderableType] = [first, line(what, FAINT)]
     if data:
         parts.append(line(data, BAD if judged.is_random(result) else FAINT))
     return [*parts, line("")]

@@ -7,6 +7,7 @@ from collections import Counter
 from rich.console import Group, RenderableType
 
 from onnxopt.render import rows
+from onnxopt.render.terminal import prune, quantize
 from onnxopt.render.terminal.blocks import (
     BAD,
     CARE,
@@ -30,7 +31,7 @@ _VERDICT_STYLES = {"faster": GOOD, "slower": BAD}
 def report(result: OptimizeReport, *, verbose: bool = False) -> RenderableType:
     """Show the tables first and the verdicts last, where the eye is when the work ends."""
     parts: list[RenderableType] = [line(file_line(result.input), "bold")]
-    parts.append(line(f"optimized for target {result.target}", FAINT))
+    parts.append(line(f"optimized for target {result.target}{rows.then(result)}", FAINT))
     parts.append(line(""))
     parts.append(section("Operators", *_operators(result.input, result.output)))
     steps = rows.worth_showing(result.steps, verbose=verbose)
@@ -43,8 +44,20 @@ def report(result: OptimizeReport, *, verbose: bool = False) -> RenderableType:
         parts.append(section("Rules that almost fired", *_refusals(result.refusals)))
     parts += [line(text, CARE) for text in rows.drops(result)]
     parts += notes(rows.warnings(result))
-    parts += [_proof(result), _speed(result), _end(result)]
-    return Group(*parts)
+    parts.append(_proof(result))
+    parts += _chain(result, verbose=verbose) if result.chain() else [_speed(result)]
+    return Group(*parts, _end(result))
+
+
+def _chain(result: OptimizeReport, *, verbose: bool) -> list[RenderableType]:
+    """Show what followed as its own command does, each headed by what it is."""
+    parts: list[RenderableType] = []
+    if result.pruned is not None:
+        parts += [line(""), prune.report(result.pruned, verbose=verbose, title=rows.PRUNING)]
+    if result.quantized is not None:
+        shown = quantize.report(result.quantized, verbose=verbose, title=rows.QUANTIZING)
+        parts += [line(""), shown]
+    return [*parts, line("")]
 
 
 def _speed(result: OptimizeReport) -> RenderableType:
@@ -97,6 +110,8 @@ def _proof(result: OptimizeReport) -> RenderableType:
 def _end(result: OptimizeReport) -> RenderableType:
     cost = f"took {human_seconds(result.seconds)}, "
     cost += f"peak memory {human_bytes(result.peak_rss_bytes)}"
+    if result.chain():  # the last of which has said it
+        return line(f"all together {cost}", FAINT)
     if result.written:
         removed = result.input.nodes - result.output.nodes
         less = f", {plural(removed, 'node')} fewer" if removed > 0 else ""

@@ -25,9 +25,9 @@ from onnxopt.report import PrunedPart, PruneReport
 _PARTS, _BAR = 16, 8
 
 
-def report(result: PruneReport, *, verbose: bool = False) -> RenderableType:
+def report(result: PruneReport, *, verbose: bool = False, title: str = "") -> RenderableType:
     """Show the tables first and the verdicts last, where the eye is when the work ends."""
-    parts = opening(result, pruned.made_for(result), pruned.calibration(result))
+    parts = opening(result, pruned.made_for(result), pruned.calibration(result), title=title)
     parts += _parts(result, verbose=verbose)
     parts += _frozen(result, verbose=verbose)
     parts += _attempts(result)

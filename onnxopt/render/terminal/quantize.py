@@ -22,10 +22,10 @@ from onnxopt.render.terminal.judged import SHOWN, front, opening, outputs, verdi
 from onnxopt.report import QuantizeReport, Region
 
 
-def report(result: QuantizeReport, *, verbose: bool = False) -> RenderableType:
+def report(result: QuantizeReport, *, verbose: bool = False, title: str = "") -> RenderableType:
     """Show the tables first and the verdicts last, where the eye is when the work ends."""
     what = f"int8 for {quantized.made_for(result)}"
-    parts = opening(result, what, quantized.calibration(result))
+    parts = opening(result, what, quantized.calibration(result), title=title)
     parts += _regions(result, verbose=verbose)
     if result.repairs:
         parts.append(section("Repairs", _repairs(result)))
