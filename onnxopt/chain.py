@@ -152,7 +152,7 @@ class Chain:
             teacher=self.source, scores=self.scores, exact=self.rest,
         )  # fmt: skip
         found = task.run(before, output)
-        return found if pruned is None else replace(found, warnings=_told(found, pruned))
+        return found if pruned is None else replace(found, warnings=told_of(found, pruned))
 
     def room(self, name: str) -> Path:
         """Return a folder for the files of one step."""
@@ -161,7 +161,7 @@ class Chain:
         return folder
 
 
-def _told(report: QuantizeReport, pruned: PruneReport) -> tuple[Caution, ...]:
+def told_of(report: QuantizeReport, pruned: PruneReport) -> tuple[Caution, ...]:
     """Return the warnings, of which one has to know that the float model was pruned."""
     alone = pruned.difference
     return tuple(

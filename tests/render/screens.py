@@ -10,9 +10,13 @@ from onnxopt.report import PruneReport
 
 def screen(report, *, width=80, verbose=False):
     shape = prune if isinstance(report, PruneReport) else quantize
+    return shown(shape.report(report, verbose=verbose), width=width)
+
+
+def shown(what, *, width=80):
     out = io.StringIO()
     Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(
-        shape.report(report, verbose=verbose), crop=False
+        what, crop=False
     )
     return out.getvalue()
 

@@ -287,8 +287,7 @@ class _Picking(Generic[Model]):
             found = best.point.difference
             alone = None if self.optimized is None else self.optimized.difference
             if alone is not None and found is not None and self.wishes.is_fast(found):
-                gained = f"optimization alone makes {alone.times()}"
-                return f"int8 is slower than float, which {gained}: {told}"
+                return f"int8 is slower than float, which by itself is {alone.times()}: {told}"
             wanted = "faster" if self.wishes.max_slowdown is None else "fast enough"
             return f"none that is right is {wanted}: {told}"
         scored = [entry for entry in self.entries if entry.point.metric is not None]

@@ -119,7 +119,7 @@ def test_int8_that_is_slower_than_what_optimization_alone_gives_is_refused():
     shop = Workshop()
     found = decide(choices(), 8, Wishes(), shop.tools(), optimized=optimized(1.6))
     assert found.choice is None
-    assert found.reason.startswith("int8 is slower than float, which optimization alone")
+    assert found.reason.startswith("int8 is slower than float, which by itself is")
     assert found.points[0].name == "float, optimized"
     found = decide(choices(), 8, Wishes(), shop.tools(), optimized=optimized(1.5))
     assert found.model == 5
