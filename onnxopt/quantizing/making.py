@@ -131,6 +131,7 @@ class Maker:
             solution,
             (feed for _, feed in self.samples.numbered(most)),
             solver,
+            seen=solver.use_samples or solver.correct,
             second=solver.use_samples,
             held=self.samples.aside(most),
             room=self.config.max_memory // 2,

@@ -51,6 +51,7 @@ def walk(
     solve: Solve,
     *,
     held: Held = lambda _: False,
+    seen: bool = True,
     second: bool = True,
     room: int = 1 << 30,
     progress: Callable[[str, float], None] | None = None,
@@ -58,8 +59,8 @@ def walk(
     """Fill in the weights and biases of a solution whose activations are known.
 
     `model` is the float model, which stays as it is. `held` tells by its number whether a sample
-    is held back; without `second` only means are taken, which is much quicker. `room` is how many
-    bytes of activations stay in memory.
+    is held back; without `second` only means are taken, which is much quicker, and unless layers
+    are to be `seen` nothing runs at all. `room` is how many bytes of activations stay in memory.
     """
     student = model.clone()
     insertion = Insertion(student, solution)
@@ -68,7 +69,7 @@ def walk(
     units = {
         unit.name: unit
         for unit in weighted
-        if unit.op in _WALKED and insertion.nodes[unit.name].graph is student.graph
+        if seen and unit.op in _WALKED and insertion.nodes[unit.name].graph is student.graph
     }
     for unit in weighted:
         if unit.name not in units:
@@ -78,7 +79,9 @@ def walk(
         layer = _see(units[stop.name], stop, held, second)
         _settle(layer, solution, insertion, solve)
 
-    together(model, student, units, feeds, visit, room=room, progress=said(progress, "rounding"))
+    if units:
+        progressed = said(progress, "rounding")
+        together(model, student, units, feeds, visit, room=room, progress=progressed)
 
 
 def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve) -> None:
@@ -93,7 +96,7 @@ def _settle(layer: Layer, solution: Solution, insertion: Insertion, solve: Solve
 
 
 def _unseen(unit: Unit, insertion: Insertion) -> Layer:
-    """Return a layer of which no sample is seen, because it lies in a body of If or Loop."""
+    """Return a layer of which no sample is seen: it lies in a body, or nobody asked for any."""
     return Layer(
         unit=unit,
         node=insertion.nodes[unit.name],

@@ -147,3 +147,13 @@ def test_a_shelf_gives_back_what_it_has_no_room_for():
         shelf.drop(2, "a")
         with pytest.raises(KeyError):
             shelf.get(2, "a")
+
+
+def test_nothing_runs_where_no_layer_is_to_be_seen():
+    model = pictures()
+    solution = begun(model)
+    unread = iter(lambda: pytest.fail("a sample was read"), None)
+    walk(model, solution, unread, Solver(method="nearest", use_samples=False), seen=False)
+    wanted = solved(model)
+    for edge, weight in wanted.weights.items():
+        np.testing.assert_array_equal(solution.weights[edge].integers, weight.integers)
