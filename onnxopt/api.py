@@ -97,7 +97,7 @@ def quantize(
     method: str = "auto",
     isa: str = "auto",
     format: str = "qdq",  # noqa: A002 - as the option is called
-    max_memory: int = 1_000_000_000,
+    max_memory: int | None = None,
     min_sqnr: float | None = None,
     max_slowdown: float | None = None,
     fastest: bool = False,
@@ -126,8 +126,8 @@ def quantize(
     from onnxopt import quantization
 
     config = QuantizeConfig(
-        target=find_target(target), method=method, isa=isa, format=format, max_memory=max_memory,
-        min_sqnr=min_sqnr, max_slowdown=max_slowdown, fastest=fastest, metric=metric,
+        target=find_target(target), method=method, isa=isa, format=format,
+        max_memory=max_memory or 0, min_sqnr=min_sqnr, max_slowdown=max_slowdown, fastest=fastest, metric=metric,
         max_drop=max_drop, samples=samples, statistics=_path_text(statistics),
         save_statistics=_path_text(save_statistics), random_data=random_data, only=_names(only),
         skip=_names(skip), without=_names(without), measure=measure, threads=threads, anyway=anyway,
@@ -164,7 +164,7 @@ def prune(
     metric: str | Callable[[Any], float] | None = None,
     max_drop: float | None = None,
     samples: int | None = None,
-    max_memory: int = 1_000_000_000,
+    max_memory: int | None = None,
     random_data: bool = False,
     measure: bool = True,
     threads: int | None = None,
@@ -186,7 +186,7 @@ def prune(
         protect=_names(protect), refit=refit, solver=solver, ridge=ridge, teach=teach,
         multiple=multiple, mask=_path_text(mask), mask_out=_path_text(mask_out), min_sqnr=min_sqnr,
         max_slowdown=max_slowdown, metric=metric, max_drop=max_drop, samples=samples,
-        max_memory=max_memory, random_data=random_data, measure=measure, threads=threads,
+        max_memory=max_memory or 0, random_data=random_data, measure=measure, threads=threads,
         anyway=anyway,
     )  # fmt: skip
     config.check(samples=calibration is not None)

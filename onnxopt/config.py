@@ -117,7 +117,8 @@ REPAIRS = ("equalization", "smoothing", "splitting", "rounding", "bias", "satura
 class QuantizeConfig:
     """The options of `quantize`.
 
-    `max_memory` are bytes that statistics may take. `min_sqnr` is in dB, on held-out samples.
+    `max_memory` are bytes that statistics may take; 0: a gigabyte, and more for a model larger than
+    a fifth of that. `min_sqnr` is in dB, on held-out samples.
     `max_slowdown` is the share by which the result may be slower than the model; None: it has to
     be faster. `fastest` wants the fastest choice that holds every gate, however accurate. `metric`
     is `file.py:function` or a function that takes `predict` (a feed to the outputs by name) and
@@ -130,7 +131,7 @@ class QuantizeConfig:
     method: str = "auto"
     isa: str = "auto"
     format: str = "qdq"
-    max_memory: int = 1_000_000_000
+    max_memory: int = 0
     min_sqnr: float | None = None
     max_slowdown: float | None = None
     fastest: bool = False
@@ -209,7 +210,7 @@ class PruneConfig:
     metric: str | Callable[[Any], float] | None = None
     max_drop: float | None = None
     samples: int | None = None
-    max_memory: int = 1_000_000_000
+    max_memory: int = 0
     random_data: bool = False
     measure: bool = True
     threads: int | None = None

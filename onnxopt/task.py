@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
 from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig
 from onnxopt.errors import ProviderError
+from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
@@ -30,6 +32,9 @@ _MEASURED, _PRECISION = 20.0, 0.02
 """Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
 
 _RANDOM_SAMPLES = 32
+
+_GIGABYTE, _TIMES_ITS_SIZE = 10**9, 5
+"""Bytes that statistics may take: onnxruntime alone takes three times the weights of a model."""
 
 Config = TypeVar("Config", QuantizeConfig, PruneConfig)
 
@@ -59,7 +64,7 @@ class Task(Generic[Config]):
         self.known_scores = scores
         self.exact = OptimizeConfig() if exact is None else exact
         self.calibration = calibration
-        self.config: Config = config
+        self.config: Config = replace(config, max_memory=config.max_memory or usual_memory(source))
         self.folder = folder
         self.progress = progress
         self.start = time.perf_counter()
@@ -153,3 +158,9 @@ class Task(Generic[Config]):
             precision=_PRECISION,
             seed=self.config.seed,
         )
+
+
+def usual_memory(source: Path) -> int:
+    """Return the bytes that statistics of a model may take where nobody says how many."""
+    size = sum(part.stat().st_size for part in io.files_of(source))
+    return max(_GIGABYTE, _TIMES_ITS_SIZE * size)

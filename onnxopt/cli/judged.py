@@ -45,10 +45,10 @@ samples = click.option(
 max_memory = click.option(
     "--max-memory",
     type=Size(min=1),
-    default="1G",
-    show_default=True,
+    default=None,
     metavar="SIZE",
-    help="What calibration may take, by running more often over the samples (512M, 1.5GiB).",
+    help="What calibration may take, by running more often over the samples (512M, 1.5GiB). "
+    "Default: 1G, or five times MODEL's size where that is more.",
 )
 
 metric = click.option(

@@ -14,7 +14,7 @@ DEFAULTS = {
     "target_latency": None, "target_macs": None, "importance": "auto", "scope": "global",
     "protect": (), "refit": True, "solver": "exact", "ridge": None, "teach": False,
     "multiple": None, "mask": None, "mask_out": None, "min_sqnr": None, "max_slowdown": None,
-    "metric": None, "max_drop": None, "samples": None, "max_memory": 10**9, "random_data": False,
+    "metric": None, "max_drop": None, "samples": None, "max_memory": None, "random_data": False,
     "measure": True, "threads": None, "anyway": False,
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from onnxopt.config import METHODS, REPAIRS, QuantizeConfig
 from onnxopt.errors import OnnxOptError
 
 DEFAULTS = {
-    "target": "cpu", "method": "auto", "isa": "auto", "format": "qdq", "max_memory": 10**9,
+    "target": "cpu", "method": "auto", "isa": "auto", "format": "qdq", "max_memory": None,
     "min_sqnr": None, "max_slowdown": None, "fastest": False, "metric": None, "max_drop": None,
     "samples": None, "statistics": None, "save_statistics": None, "random_data": False,
     "only": (), "skip": (), "without": (), "measure": True, "threads": None, "anyway": False,
