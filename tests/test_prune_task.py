@@ -14,6 +14,9 @@ from onnxopt import prune_task
 from onnxopt.cli.main import run
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
+from onnxopt.graph._onnx_ir import ir
+from onnxopt.pruning import making
+from onnxopt.pruning.channels import Channels
 from onnxopt.report import Difference
 from tests.quantizing.repair.nets import net, normal
 from tests.quantizing.small import pictures
@@ -294,3 +297,34 @@ def test_a_model_without_layers_is_refused(tmp_path, capsys):
         assert status == 2
         assert err.startswith("error: ")
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_of_two_refits_the_one_that_errs_less_is_taken(model, monkeypatch):
+    asked = {"sparsity": 0.3, "calibration": feeds(64), "measure": False}
+    wanted = onnxopt.prune(model, **asked).quality[0].sqnr_p5_db
+
+    def spoiled(way, keep):
+        found = front_to_back(way, keep)
+        for value in found.graph.initializers.values():
+            array = value.const_value.numpy()
+            if array.dtype == np.float32:
+                value.const_value = ir.tensor(array * 1.5)
+        return found
+
+    front_to_back = Channels._front_to_back
+    monkeypatch.setattr(Channels, "_front_to_back", spoiled)
+    assert onnxopt.prune(model, **asked).quality[0].sqnr_p5_db > wanted - 3
+
+
+def test_a_last_refit_that_errs_more_is_undone(model, monkeypatch):
+    asked = {"sparsity": 0.3, "calibration": feeds(64), "measure": False}
+    wanted = onnxopt.prune(model, **asked).quality[0].sqnr_p5_db
+
+    def spoil(teacher, student, *_, **__):
+        for value in student.graph.initializers.values():
+            array = value.const_value.numpy()
+            if array.dtype == np.float32:
+                value.const_value = ir.tensor(array * 1.5)
+
+    monkeypatch.setattr(making, "teach", spoil)
+    assert onnxopt.prune(model, teach=True, **asked).quality[0].sqnr_p5_db == pytest.approx(wanted)

@@ -193,7 +193,21 @@ class Channels:
         }
 
     def soft(self, keep: Keep) -> ir.Model:
-        """Return a copy without some units, of the same shapes, refitted from front to back."""
+        """Return a copy without some units, of the same shapes, its layers refitted.
+
+        Layers that read what the pruned layers before them make can make up for those, too; on
+        samples that they were not fitted to that may be worse than fitting each by itself.
+        """
+        found = self._front_to_back(keep)
+        if self.noise is None or self.done is None or not self.removals:
+            return found
+        each = self.quick(keep)
+        if self.config.solver == "exact" and self.noise(each) < self.noise(found):
+            self.done.ridges = {name: self.ridges.get(name, RIDGE) for name in self.done.ridges}
+            return each
+        return found
+
+    def _front_to_back(self, keep: Keep) -> ir.Model:
         student = self.model.clone()
         mask(student, self.groups, keep)
         if self.samples is not None and self.config.refit:
@@ -217,7 +231,6 @@ class Channels:
         kept = {name: int(stays.sum()) for name, stays in keep.items()}
         after = kept.get(group.name, group.size)
         layers = tuple(dict.fromkeys(part.edge.node for part in group.of("reads")))
-        lost = [] if self.done is None else [self.done.lost.get(name, 0.0) for name in layers]
         macs, ms = self.work.macs, None if self.latency is None else self.latency.total
         return PrunedPart(
             name=group.name,
@@ -226,12 +239,21 @@ class Channels:
             before=group.size,
             after=after,
             reason=self._reason(group, after),
-            lost_db=decibel(max(lost)) if lost and after < group.size else None,
+            lost_db=self._lost(group, after, layers),
             macs_before=int(macs.along({}, group.name, [group.size])[0]),
             macs_after=int(macs.along(kept, group.name, [after])[0]),
             ms_before=None if ms is None else float(ms.along({}, group.name, [group.size])[0]),
             ms_after=None if ms is None else float(ms.along(kept, group.name, [after])[0]),
         )
+
+    def _lost(self, group: Group, after: int, layers: Sequence[str]) -> float | None:
+        """Return the SQNR of a group's readers on held-out samples, in dB; None where unknown."""
+        if self.done is None or after == group.size:
+            return None
+        made = self.removals.get(group.name)
+        if made is not None:
+            return decibel(float(made.losses[group.size - after]))
+        return decibel(max(self.done.lost.get(name, 0.0) for name in layers))
 
     def _reason(self, group: Group, after: int) -> str:
         if after < group.size:

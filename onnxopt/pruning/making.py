@@ -75,15 +75,22 @@ class Maker:
         }
         found = ways[self.config.structure]()
         if self.config.teach and found.model is not None and self.samples is not None:
-            teach(
-                self.model,
-                found.model,
-                self.samples,
-                protect=self.config.protect,
-                room=self.config.max_memory // 2,
-                progress=self.progress,
-            )
+            return replace(found, model=self.taught(found.model, self.samples))
         return found
+
+    def taught(self, model: ir.Model, samples: Samples) -> ir.Model:
+        """Refit a result block by block; keep it as it was where that errs more."""
+        refitted = model.clone()
+        teach(
+            self.model,
+            refitted,
+            samples,
+            protect=self.config.protect,
+            room=self.config.max_memory // 2,
+            progress=self.progress,
+        )
+        better = self.judge is None or self.noise(refitted) < self.noise(model)
+        return refitted if better else model
 
     def noise(self, model: ir.Model) -> float:
         """Return the noise of a model's outputs over their energy."""
