@@ -10,6 +10,7 @@ MODULES = {
     "pp_ocrv4_rec": "data_lines",
     "pp_ocrv4_det": "data_pages",
     "minilm_l6": "data_sentences",
+    "minilm_l6_pruning": "data_sentences",
     "magika": "data_files",
     "fashion_cnn": "data_garments",
     "fashion_residual": "pruning_data",

@@ -18,13 +18,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pruning_macs
-import pruning_plan
 import quantization_judge
 from onnx import numpy_helper
 
 EXAMS = quantization_judge.EXAMS
-# The same model and score as for int8, with photographs of its own.
-EXAMS[pruning_plan.PHOTOGRAPHS] = EXAMS["efficientnet_lite0"]
 
 
 def described(reference: Path, model: Path, feed: dict[str, np.ndarray]) -> dict[str, Any]:

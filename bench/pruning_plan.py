@@ -16,6 +16,8 @@ EXPORTS = FOLDER / ".work" / "exports"
 REFERENCES = WORK / "references"
 PHOTOGRAPHS = "efficientnet_lite0_pruning"
 """What `data_pictures.py` makes: many more photographs than int8 is judged by."""
+SENTENCES = "minilm_l6_pruning"
+"""What `data_sentences.py` makes: as many as a refit wants, judged by the same as int8."""
 PARTS = ("nets", "photographs", "sentences", "structure", "zeros")
 
 
@@ -68,12 +70,10 @@ TASKS = {
             exam="fashion_residual",
         ),
         Task(name="efficientnet_lite0", source=_NET, exam=PHOTOGRAPHS),
-        Task(name="minilm_l6", source=_BERT, exam="minilm_l6"),
+        Task(name="minilm_l6", source=_BERT, exam=SENTENCES),
         *(Task(name=name, source=EXPORTS / f"{name}.onnx") for name in STRUCTURES),
-        Task(
-            name="efficientnet_lite0 ready", source=_NET, exam="efficientnet_lite0", prepared=True
-        ),
-        Task(name="minilm_l6 ready", source=_BERT, exam="minilm_l6", prepared=True),
+        Task(name="efficientnet_lite0 ready", source=_NET, exam=PHOTOGRAPHS, prepared=True),
+        Task(name="minilm_l6 ready", source=_BERT, exam=SENTENCES, prepared=True),
     )
 }
 

@@ -17,9 +17,11 @@ from quantization_rows import COLUMNS, NOT_MEASURED, Column, Row, Table, speed
 ISA = "native"
 _DASH = "–"
 _WORDS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-_EXAM = {name: COLUMNS[name] for name in ("efficientnet_lite0", "minilm_l6", "fashion_cnn")} | {
+_EXAM = {
+    "fashion_cnn": COLUMNS["fashion_cnn"],
     "fashion_residual": COLUMNS["fashion_cnn"],
     plan.PHOTOGRAPHS: COLUMNS["efficientnet_lite0"],
+    plan.SENTENCES: COLUMNS["minilm_l6"],
 }
 
 
@@ -175,7 +177,7 @@ def patterns(results: Row) -> Table:
                 counts = [str(found[kind]) for kind in ("exact", "whole", "otherwise")]
                 decibels = [found.get(f"{kind}_db") for kind in ("alone", "placed")]
                 numbers = [_DASH if value is None else f"{value:.1f}" for value in decibels]
-                rows.append([trial.task.exam, who, *counts, *numbers])
+                rows.append([trial.task.name.removesuffix(" ready"), who, *counts, *numbers])
     header = ["model", "", "layers exact", "whole", "otherwise", "SQNR alone, dB", "in place, dB"]
     return (header, rows) if rows else NOT_MEASURED
 

@@ -65,6 +65,8 @@ EXAMS = {
     name: Exam(model=FOLDER / "trained" / f"{name}.onnx", score=lambda: scores.labelled(None))
     for name in ("fashion_cnn", "fashion_residual")
 }
+# The same models and scores, with data of its own for pruning.
+EXAMS |= {f"{name}_pruning": EXAMS[name] for name in ("efficientnet_lite0", "minilm_l6")}
 
 
 def session(model: Path, threads: int = 1, *, exact: bool = False) -> onnxruntime.InferenceSession:

@@ -264,9 +264,10 @@ class PruneConfig:
                 f"zeros take no work away: {given[0]} cannot be reached by structure element",
                 "give --structure channel",
             )
-        if self.structure == "rank" and (self.mask is not None or self.mask_out is not None):
+        if self.structure in ("rank", "block") and (self.mask or self.mask_out) is not None:
             raise OnnxOptError(
-                "a layer that is split in two has no mask", "masks are for the other structures"
+                f"structure {self.structure} has no masks: it replaces what it takes out",
+                "masks are for channels and weights",
             )
         if self.teach and self.structure not in ("channel", "block"):
             raise OnnxOptError(

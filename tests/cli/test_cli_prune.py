@@ -118,7 +118,7 @@ def test_masks_are_taken_in_place_of_an_amount(onnxopt_, api):
         ("--random-data --structure 2:4 --sparsity 0.6", "two of every four", "leave --sparsity"),
         ("--random-data --structure 2:4 --threshold 1", "two of every four", "leave --threshold"),
         ("--random-data --structure element --target-macs 0.5", "no work away", "channel"),
-        ("--random-data --structure rank --sparsity 0.5 --mask-out k", "no mask", "other struct"),
+        ("--random-data --structure rank --sparsity 0.5 --mask-out k", "no masks", "channels"),
         ("--random-data --structure block --sparsity 0.1 --importance batchnorm", "of channels",
          "another --importance"),
         ("--random-data --sparsity 0.5 --no-refit --teach", "without a refit", "--no-refit"),
