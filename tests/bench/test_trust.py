@@ -64,6 +64,7 @@ def recorded(tmp_path, monkeypatch):
             yield job, {"error": "broke"} if failing else row
 
     monkeypatch.setattr(trust_lanes, "spread", spread)
+    monkeypatch.setattr(trust_lanes, "cores", lambda count: list(range(count)))
     monkeypatch.setattr(trust_plan, "prepare", lambda names: None)
     monkeypatch.setattr(trust_plan, "model_names", lambda: NAMES[:3])
     monkeypatch.setattr(trust.record, "RESULTS", tmp_path)
