@@ -128,9 +128,10 @@ def quantize(
     config = QuantizeConfig(
         target=find_target(target), method=method, isa=isa, format=format,
         max_memory=max_memory or 0, min_sqnr=min_sqnr, max_slowdown=max_slowdown,
-        fastest=fastest, metric=metric, max_drop=max_drop, samples=samples, statistics=_path_text(statistics),
-        save_statistics=_path_text(save_statistics), random_data=random_data, only=_names(only),
-        skip=_names(skip), without=_names(without), measure=measure, threads=threads, anyway=anyway,
+        fastest=fastest, metric=metric, max_drop=max_drop, samples=samples,
+        statistics=_path_text(statistics), save_statistics=_path_text(save_statistics),
+        random_data=random_data, only=_names(only), skip=_names(skip), without=_names(without),
+        measure=measure, threads=threads, anyway=anyway,
     )  # fmt: skip
     if calibration is None and not random_data:
         raise OnnxOptError("int8 needs samples of what the model will meet", "give calibration")

@@ -29,7 +29,7 @@ from onnxopt.report import (
 )
 from onnxopt.runtime.feeding.feeds import make_feeds
 from onnxopt.runtime.machine.memory import peak_rss_bytes
-from onnxopt.task import JUDGED, Task
+from onnxopt.task import Task
 
 if TYPE_CHECKING:
     from onnxopt.given import ModelLike
@@ -79,7 +79,7 @@ class Pruning(Task[PruneConfig]):
         self.given = self.samples(self.model) if self.has_samples() else None
         self.judge = None
         if self.given is not None:
-            self.judge = Judge(self.teacher, self.given.held(JUDGED))
+            self.judge = Judge(self.teacher, self.held(self.given))
         scores = self.scores()
         outcome = Maker(
             model=self.model,

@@ -33,7 +33,7 @@ from onnxopt.quantizing.repairing import Repaired, repaired
 from onnxopt.report import Calibration, Difference, Profile, QuantizeReport
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.runtime.machine.multiply import kernels_for
-from onnxopt.task import JUDGED, Task
+from onnxopt.task import Task
 
 if TYPE_CHECKING:
     from onnxopt.given import ModelLike
@@ -127,7 +127,7 @@ class Quantizing(Task[QuantizeConfig]):
         if not placement.units:
             return self.finished(report, telling.nothing_to_do(placement))
         maker = self.maker(candidate.model, before.sha256 or "")
-        held = maker.samples.held(JUDGED)
+        held = self.held(maker.samples)
         judge = Judge(self.teacher, held, exact=self.config.repairs("saturation"))
         fixed = repaired(candidate.model, placement, self.place, maker, self.own(judge))
         if self.config.save_statistics is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
 
 from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
@@ -25,8 +27,8 @@ from onnxopt.runtime.feeding.inputs import model_inputs
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
 
-JUDGED = 128
-"""Held-out samples that every attempt is judged by, at most."""
+_JUDGED, _JUDGED_AT_LEAST, _ROOM = 128, 32, 1 << 25
+"""Held-out samples that every attempt is judged by: fewer where they take more bytes than that."""
 
 _MEASURED, _PRECISION = 20.0, 0.02
 """Seconds that a comparison of speed may take, and the share at which it may stop earlier."""
@@ -102,6 +104,13 @@ class Task(Generic[Config]):
             return Samples(lambda: made)
         fitting = checked(feeds, model)
         return Samples(lambda: fitting, self.config.samples)
+
+    def held(self, samples: Samples) -> Iterator[Mapping[str, Any]]:
+        """Yield the samples that every attempt is judged by, which stay in memory."""
+        first = next(samples.held(1))
+        size = sum(np.asarray(value).nbytes for value in first.values())
+        fit = _ROOM // max(size, 1)
+        return samples.held(min(_JUDGED, max(_JUDGED_AT_LEAST, fit)))
 
     def scores(self) -> Scores | None:
         """Return the user's own metric, asked of the model that was given already."""
