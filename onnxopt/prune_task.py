@@ -27,7 +27,6 @@ from onnxopt.report import (
     Caution,
     PruneReport,
 )
-from onnxopt.runtime.feeding.feeds import make_feeds
 from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.task import Task
 
@@ -144,7 +143,7 @@ class Pruning(Task[PruneConfig]):
         score = None if scores is None else scores.report(path, self.config.max_drop)
         difference = None
         if self.config.shrinks:
-            feeds = make_feeds(self.model, count=1) if self.judge is None else self.judge.feeds
+            feeds = self.made_up(self.model, 1) if self.judge is None else self.judge.feeds
             difference = self.measured(path, feeds)
         return replace(
             report,

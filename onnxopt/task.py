@@ -86,14 +86,14 @@ class Task(Generic[Config]):
     def samples(self, model: ir.Model) -> Samples:
         """Return what is given, checked against the inputs, or samples that are made up."""
         from onnxopt.runtime.feeding.data import load_data
-        from onnxopt.runtime.feeding.feeds import checked, make_feeds
+        from onnxopt.runtime.feeding.feeds import checked
 
         path, feeds = given.samples_of(self.calibration)
         if path is not None:
             inputs = model_inputs(model)
             return Samples(lambda: load_data(path, inputs), self.config.samples)
         if feeds is None:
-            made = make_feeds(model, count=_RANDOM_SAMPLES, seed=self.config.seed)
+            made = self.made_up(model, _RANDOM_SAMPLES)
             self.warnings.append(
                 Caution(
                     kind="random data",
@@ -104,6 +104,14 @@ class Task(Generic[Config]):
             return Samples(lambda: made)
         fitting = checked(feeds, model)
         return Samples(lambda: fitting, self.config.samples)
+
+    def made_up(self, model: ir.Model, count: int) -> list[dict[str, Any]]:
+        """Return samples of random numbers, of sizes that the model runs with."""
+        from onnxopt.runtime.feeding.feeds import make_feeds
+        from onnxopt.runtime.sessions.engine import ONNXRUNTIME, open_engine
+
+        runs = open_engine(self.teacher, only=ONNXRUNTIME).run
+        return make_feeds(model, runs=runs, count=count, seed=self.config.seed)
 
     def held(self, samples: Samples) -> Iterator[Mapping[str, Any]]:
         """Yield the samples that every attempt is judged by, which stay in memory."""

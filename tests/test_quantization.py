@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from onnx import numpy_helper, parser
 import onnxopt
 from onnxopt import quantization
 from onnxopt.cli.main import run
+from onnxopt.config import REPAIRS
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.report import Difference
@@ -387,3 +389,11 @@ def test_a_metric_that_raises_is_said(cnn, tmp_path, capsys):
     assert status == 2
     assert "no labels" in err
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_random_data_have_sizes_that_the_model_runs_with():
+    path = Path(__file__).parents[1] / "models" / "silero_vad.onnx"
+    report = onnxopt.quantize(
+        path, None, None, random_data=True, measure=False, without=REPAIRS, anyway=True
+    )
+    assert report.calibration.samples + report.calibration.held_out == 32
