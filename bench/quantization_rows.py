@@ -216,14 +216,19 @@ def seconds_of(cell: Row) -> float:
 
 def trained(results: Row) -> Table:
     """One row a model: what `onnxopt quantize` with defaults says, and how fast the result is."""
-    rows: dict[str, list[str]] = {}
+    cells: dict[str, dict[str, list[str]]] = {}
     for key, found in results.get("trained", {}).items():
-        name = key.rsplit(" ", 1)[0]
+        name, isa = key.rsplit(" ", 1)
         said = found.get("status") or found.get("error") or _DASH
         cell = {"speed": {"any": found.get("speed")}}
-        rows.setdefault(name, [name]).extend([said[:80].replace("|", "/"), speed(cell, "any")])
-    header = ["model", "avx2", "speed", "native", "speed"]
-    return (header, list(rows.values())) if rows else NOT_MEASURED
+        cells.setdefault(name, {})[isa] = [said[:80].replace("|", "/"), speed(cell, "any")]
+    isas = [isa for isa in ("avx2", "native") if any(isa in row for row in cells.values())]
+    header = ["model", *(word for isa in isas for word in (isa, "speed"))]
+    rows = [
+        [name, *(word for isa in isas for word in row.get(isa, [_DASH, _DASH]))]
+        for name, row in cells.items()
+    ]
+    return (header, rows) if rows else NOT_MEASURED
 
 
 def front(results: Row, task: str) -> Table:
