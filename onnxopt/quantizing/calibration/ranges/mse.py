@@ -47,8 +47,13 @@ def mse(observer: Observer, spec: Spec, norm: float = 2.0) -> Range:
         return error(qparams(*ends, spec))
 
     if seen[0] < 0 < seen[1] and not spec.symmetric:
-        return _two_ends(cost, seen, spec)
-    return _one_end(cost, seen)
+        found = _two_ends(cost, seen, spec)
+    else:
+        found = _one_end(cost, seen)
+    # An end drawn in to nothing has a scale of 1: among the least of numbers that looks no worse.
+    step = float(qparams(*seen, spec).scale)
+    near = seen[0] - step <= found[0] and found[1] <= seen[1] + step
+    return found if near else seen
 
 
 def expected_error(observer: Observer, params: QParams, norm: float = 2.0) -> float:
