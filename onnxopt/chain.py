@@ -7,7 +7,6 @@ the chain, and nothing is written.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,9 +102,7 @@ class Chain:
             report = untouched(self.quantized_already, model, before, after, self.quantizing)
             return Made(quantized=replace(report, written=output is not None))
         self.rest = replace(self.config, fix={}, skip=skip, trace=False)
-        beside = None if output is None else Path(output).absolute().parent
-        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
-            self.folder = Path(folder)
+        with given.room_beside(output) as self.folder:
             path = self.save(model, "optimized")
             pruned = None
             if self.pruning is not None:
@@ -114,8 +111,8 @@ class Chain:
                     return Made(pruned=pruned)
                 assert pruned.model is not None
                 path = self.save(pruned.model, "pruned")
-                size = sum(part.stat().st_size for part in io.files_of(path))
-                pruned = replace(pruned, output=replace(pruned.output, file_bytes=size))
+                after = replace(pruned.output, file_bytes=io.file_bytes(path))
+                pruned = replace(pruned, output=after)
             return Made(pruned=pruned, quantized=self.quantize(path, before, pruned, output))
 
     def save(self, model: ir.Model, name: str) -> Path:

@@ -38,6 +38,18 @@ def on_disk(model: ModelLike) -> Iterator[Path]:
         yield path
 
 
+def folder_of(output: str | Path | None) -> Path | None:
+    """Return the folder that a result goes to; None where none is written."""
+    return None if output is None else Path(output).absolute().parent
+
+
+@contextlib.contextmanager
+def room_beside(output: str | Path | None) -> Iterator[Path]:
+    """Give a temporary folder beside a result, where there is room for models of its size."""
+    with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=folder_of(output)) as folder:
+        yield Path(folder)
+
+
 def profile_of(model: ir.Model, path: Path, given: ModelLike) -> Profile:
     """Profile a model that lies at a path; it has no path in the report if it was in memory."""
     if not shapes.was_inferred(model):
@@ -54,8 +66,8 @@ def saved(model: ir.Model, output: str | Path | None) -> Profile:
     if output is None:
         return after
     io.save(model, output)
-    size = sum(part.stat().st_size for part in io.files_of(output))
-    return replace(after, path=str(output), sha256=io.sha256_of(output), file_bytes=size)
+    digest, size = io.sha256_of(output), io.file_bytes(output)
+    return replace(after, path=str(output), sha256=digest, file_bytes=size)
 
 
 def same_inputs(a: ir.Model, b: ir.Model) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from onnxopt import inspection
 from onnxopt.chain_config import ChainConfig
 from onnxopt.config import OptimizeConfig
-from onnxopt.given import ModelLike, on_disk, profile_of, samples_of, saved
+from onnxopt.given import ModelLike, folder_of, on_disk, profile_of, samples_of, saved
 from onnxopt.graph import io
 from onnxopt.pipeline import Progress
 from onnxopt.prove import Proof, Prover
@@ -42,7 +42,7 @@ def optimize(
             data=path,
             feeds=feeds,
             progress=progress,
-            beside=None if output is None else Path(output).absolute().parent,
+            beside=folder_of(output),
         )
         original = prover.original().model
         if output is not None:

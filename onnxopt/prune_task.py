@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from onnxopt.report import (
     Caution,
     PruneReport,
 )
-from onnxopt.runtime.machine.memory import peak_rss_bytes
 from onnxopt.task import Task
 
 if TYPE_CHECKING:
@@ -51,9 +49,8 @@ def prune(
             io.check_output(output, io.source_of(loaded))
         before = given.profile_of(loaded, source, model)
         check_float(loaded)
-        beside = None if output is None else Path(output).absolute().parent
-        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
-            task = Pruning(source, calibration, config, Path(folder), progress)
+        with given.room_beside(output) as folder:
+            task = Pruning(source, calibration, config, folder, progress)
             return task.run(before, output)
 
 
@@ -87,6 +84,7 @@ class Pruning(Task[PruneConfig]):
             judge=self.judge,
             folder=self.folder,
             identity=self.identity,
+            made_up=partial(self.made_up, self.model),
             progress=self.progress,
         ).outcome()
         report = PruneReport(
@@ -113,7 +111,8 @@ class Pruning(Task[PruneConfig]):
             masks.save(self.config.mask_out, outcome.keep, self.identity)
             return self.finished(report, status="masked", masks=self.config.mask_out)
         assert outcome.model is not None
-        return self.written(self.judged(report, outcome.model, scores), output)
+        report = self.judged(report, outcome.model, scores)
+        return self.written(report, self.result, output, "pruned")
 
     def has_samples(self) -> bool:
         """Tell whether there is anything to judge and refit by."""
@@ -162,28 +161,3 @@ class Pruning(Task[PruneConfig]):
         self.result = Prover(rough, config, beside=self.folder).make().model
         io.save(self.result, path)
         return path
-
-    def written(self, report: PruneReport, output: str | Path | None) -> PruneReport:
-        """Write the result, unless a gate failed and nobody wants it all the same."""
-        failed = [gate.text for gate in report.gates if not gate.passed]
-        reason = "; ".join(failed)
-        if failed and not self.config.anyway:
-            return self.finished(report, reason=reason, model=self.result)
-        return self.finished(
-            report,
-            status="pruned",
-            reason=reason,
-            output=given.saved(self.result, output),
-            written=output is not None,
-            model=self.result,
-        )
-
-    def finished(self, report: PruneReport, **changes: Any) -> PruneReport:
-        """Return a report with what is known at the end."""
-        return replace(
-            report,
-            seconds=time.perf_counter() - self.start,
-            peak_rss_bytes=peak_rss_bytes(),
-            warnings=tuple(self.warnings),
-            **changes,
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -58,9 +57,8 @@ def quantize(
         found = is_quantized(loaded)
         if found:
             return _handed_on(found, source, loaded, before, output, config, start)
-        beside = None if output is None else Path(output).absolute().parent
-        with tempfile.TemporaryDirectory(prefix=".onnxopt-", dir=beside) as folder:
-            task = Quantizing(source, calibration, config, Path(folder), progress)
+        with given.room_beside(output) as folder:
+            task = Quantizing(source, calibration, config, folder, progress)
             return task.run(before, output)
 
 
@@ -125,7 +123,7 @@ class Quantizing(Task[QuantizeConfig]):
             steps=tuple(candidate.transformation.steps),
         )
         if not placement.units:
-            return self.finished(report, telling.nothing_to_do(placement))
+            return self.finished(report, reason=telling.nothing_to_do(placement))
         maker = self.maker(candidate.model, before.sha256 or "")
         held = self.held(maker.samples)
         judge = Judge(self.teacher, held, exact=self.config.repairs("saturation"))
@@ -147,13 +145,13 @@ class Quantizing(Task[QuantizeConfig]):
             regions=telling.regions(chosen, placement),
         )
         if chosen.made is None and not self.config.anyway:
-            return self.finished(report, chosen.reason)
+            return self.finished(report, reason=chosen.reason)
         made = chosen.made or maker.make(
             fixed.model, fixed.placement, self.statistics(maker, fixed)
         )
         report = self.judged(report, made, maker, judge, scores)
         self.warnings += telling.little(report)
-        return self.written(report, made, output)
+        return self.written(report, made.model, output, "quantized")
 
     def own(self, judge: Judge) -> Judge:
         """Return what judges by the source: what it has lost itself would hide what int8 does."""
@@ -261,33 +259,6 @@ class Quantizing(Task[QuantizeConfig]):
             tensors=telling.tensors(made),
             saturation=telling.saturation(maker.kernels, made),
             audit=audit(path, self.config.target.name),
-        )
-
-    def finished(self, report: QuantizeReport, reason: str) -> QuantizeReport:
-        """Return a report of what was not written."""
-        return replace(
-            report,
-            status="refused",
-            reason=reason,
-            seconds=time.perf_counter() - self.start,
-            peak_rss_bytes=peak_rss_bytes(),
-            warnings=tuple(self.warnings),
-        )
-
-    def written(
-        self, report: QuantizeReport, made: Made, output: str | Path | None
-    ) -> QuantizeReport:
-        """Write the result, unless a gate failed and nobody wants it all the same."""
-        failed = [gate.text for gate in report.gates if not gate.passed]
-        if failed and not self.config.anyway:
-            return replace(self.finished(report, "; ".join(failed)), model=made.model)
-        after = given.saved(made.model, output)
-        return replace(
-            self.finished(report, "; ".join(failed)),
-            status="quantized",
-            output=after,
-            written=output is not None,
-            model=made.model,
         )
 
     def isa(self) -> str:

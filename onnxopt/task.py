@@ -6,9 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
@@ -20,9 +18,10 @@ from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
-from onnxopt.report import Caution, Difference, Gate, Score
+from onnxopt.report import Caution, Difference, Gate, PruneReport, QuantizeReport, Score
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
+from onnxopt.runtime.machine.memory import peak_rss_bytes
 
 if TYPE_CHECKING:
     from onnxopt.pipeline import Progress
@@ -39,6 +38,7 @@ _GIGABYTE, _TIMES_ITS_SIZE = 10**9, 5
 """Bytes that statistics may take: onnxruntime alone takes three times the weights of a model."""
 
 Config = TypeVar("Config", QuantizeConfig, PruneConfig)
+Report = TypeVar("Report", QuantizeReport, PruneReport)
 
 
 class Task(Generic[Config]):
@@ -115,9 +115,7 @@ class Task(Generic[Config]):
 
     def held(self, samples: Samples) -> Iterator[Mapping[str, Any]]:
         """Yield the samples that every attempt is judged by, which stay in memory."""
-        first = next(samples.held(1))
-        size = sum(np.asarray(value).nbytes for value in first.values())
-        fit = _ROOM // max(size, 1)
+        fit = _ROOM // max(samples.feed_bytes, 1)
         return samples.held(min(_JUDGED, max(_JUDGED_AT_LEAST, fit)))
 
     def scores(self) -> Scores | None:
@@ -162,6 +160,37 @@ class Task(Generic[Config]):
             max_slowdown=self.config.max_slowdown,
         )
 
+    def written(
+        self,
+        report: Report,
+        model: ir.Model,
+        output: str | Path | None,
+        status: Literal["quantized", "pruned"],
+    ) -> Report:
+        """Write the result, unless a gate failed and nobody wants it all the same."""
+        failed = [gate.text for gate in report.gates if not gate.passed]
+        reason = "; ".join(failed)
+        if failed and not self.config.anyway:
+            return self.finished(report, reason=reason, model=model)
+        return self.finished(
+            report,
+            status=status,
+            reason=reason,
+            output=given.saved(model, output),
+            written=output is not None,
+            model=model,
+        )
+
+    def finished(self, report: Report, **changes: Any) -> Report:
+        """Return a report with what is known at the end."""
+        return replace(
+            report,
+            seconds=time.perf_counter() - self.start,
+            peak_rss_bytes=peak_rss_bytes(),
+            warnings=tuple(self.warnings),
+            **changes,
+        )
+
     def ab(self, path: Path, feeds: Sequence[Mapping[str, Any]]) -> Difference:
         """Time a result against the model that was given, in turns."""
         self.tell("measuring", None)
@@ -179,5 +208,4 @@ class Task(Generic[Config]):
 
 def usual_memory(source: Path) -> int:
     """Return the bytes that statistics of a model may take where nobody says how many."""
-    size = sum(part.stat().st_size for part in io.files_of(source))
-    return max(_GIGABYTE, _TIMES_ITS_SIZE * size)
+    return max(_GIGABYTE, _TIMES_ITS_SIZE * io.file_bytes(source))

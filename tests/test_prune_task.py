@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.pruning import making
 from onnxopt.pruning.channels import Channels
+from onnxopt.render import pruned
 from onnxopt.report import Difference
 from tests.quantizing.repair.nets import net, normal
 from tests.quantizing.small import pictures
@@ -122,6 +124,14 @@ def test_without_samples_magnitude_decides(model, tmp_path):
     assert report
     assert report.calibration is None
     assert report.verification is None
+
+
+def test_sizes_that_the_model_runs_with_prove_what_was_cut():
+    """silero_vad: its LSTM takes a state of one size alone."""
+    path = Path(__file__).parents[1] / "models" / "silero_vad.onnx"
+    report = onnxopt.prune(path, sparsity=0.3, refit=False, measure=False)
+    assert report.status == "pruned"
+    assert "multiply-accumulates" not in pruned.size(report)
 
 
 def test_the_same_samples_make_the_same_model(model, tmp_path):

@@ -86,6 +86,11 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     return [Path(path), *(Path(path).parent / name for name in beside)]
 
 
+def file_bytes(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of all files that make up a saved model."""
+    return sum(part.stat().st_size for part in files_of(path))
+
+
 def _open(path: str) -> MappedFile:
     try:
         if Path(path).is_dir():

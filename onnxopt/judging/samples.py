@@ -28,15 +28,21 @@ FEW = 16
 
 
 class Samples:
-    """The feeds that `read` gives, the same each time; no more than `most` of them."""
+    """The feeds that `read` gives, the same each time; no more than `most` of them.
+
+    `count` is how many there are, `feed_bytes` what the largest takes.
+    """
 
     def __init__(self, read: Callable[[], Iterable[Feed]], most: int | None = None) -> None:
         self._read = read
         self._most = most
         self.count = 0
+        self.feed_bytes = 0
         for number, feed in enumerate(self.all()):
             _check_numbers(feed, number)
             self.count += 1
+            size = sum(np.asarray(value).nbytes for value in feed.values())
+            self.feed_bytes = max(self.feed_bytes, size)
         if not self.count:
             raise DataError("there are no calibration samples", "give at least one")
 

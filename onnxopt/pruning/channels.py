@@ -118,7 +118,8 @@ class Channels:
 
         if self.config.scope == "global":
             reach.refine(choose, budget=_REACH_SECONDS, progress=self.progress)
-        choose()
+        else:
+            choose()
 
     def _kept(self, name: str, pair: Pair) -> None:
         fit, held = pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from onnxopt.arrays import Array
 from onnxopt.config import PruneConfig
@@ -28,7 +29,6 @@ from onnxopt.pruning.teaching import teach
 from onnxopt.pruning.zeros import Zeros
 from onnxopt.report import FrozenPart, PrunedPart, PrunePoint
 from onnxopt.runtime.comparing.compare import verify
-from onnxopt.runtime.feeding.feeds import make_feeds
 from onnxopt.runtime.machine.isa import usable_cores
 
 _PROVEN = 3
@@ -53,7 +53,8 @@ class Outcome:
 class Maker:
     """Prunes one prepared model; without samples there is no judge, and nothing is refitted.
 
-    `identity` is the SHA-256 of the model that was given, which masks are kept for.
+    `identity` is the SHA-256 of the model that was given, which masks are kept for; `made_up`
+    returns so many samples of random numbers, of sizes that the model runs with.
     """
 
     model: ir.Model
@@ -62,6 +63,7 @@ class Maker:
     judge: Judge | None
     folder: Path
     identity: str
+    made_up: Callable[[int], list[dict[str, Any]]]
     progress: Callable[[str, float | None], None] | None = None
 
     def outcome(self) -> Outcome:
@@ -186,7 +188,7 @@ class Maker:
         if self.judge is not None and self.judge.feeds:
             feed = self.judge.feeds[0]
         else:
-            feed = make_feeds(self.model, count=1, seed=self.config.seed)[0]
+            feed = self.made_up(1)[0]
         return {name: tuple(getattr(array, "shape", ())) for name, array in feed.items()}
 
     def zeros(self) -> Outcome:
@@ -284,7 +286,7 @@ class Maker:
     def prove(self, soft: ir.Model, hard: ir.Model) -> None:
         """Hold the shrunk model against the masked one: unless they are equal nothing is made."""
         feeds = [] if self.judge is None else self.judge.feeds[:_PROVEN]
-        feeds = feeds or make_feeds(self.model, count=_PROVEN, seed=self.config.seed)
+        feeds = feeds or self.made_up(_PROVEN)
         first, second = self.folder / "soft.onnx", self.folder / "hard.onnx"
         io.save(soft, first)
         io.save(hard, second)

@@ -1,6 +1,6 @@
 """Keeps a decision beside a model, to be looked at, edited, taken back or carried out later.
 
-A file of numpy (`.npz`, no pickle): by the name of each group, block or weight, which of its units
+A file of numpy (`.npz`, no pickle): by the name of each group or weight, which of its units
 stay, true or false; and the SHA-256 of the model that it is about.
 """
 

@@ -59,7 +59,8 @@ def size(report: PruneReport) -> str:
     what = "zero" if gains(report) else "gone"
     text = f"size: {100 * report.sparsity:.1f} % of the weights {verb} {what}"
     before, after = report.input.macs, report.output.macs
-    if before and after and after != before:
+    # More than before: sizes that were not known, which counted as 1, are known now.
+    if before and after and after < before:
         text += f", {100 * after / before:.1f} % of the multiply-accumulates are left"
     return text
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from onnxopt.render import judged
-from onnxopt.render.words import counts_text, macs_text, op_text, percent_change, signed
+from onnxopt.render.words import (
+    counts_text,
+    decibel,
+    macs_text,
+    op_text,
+    percent_change,
+    signed,
+    small,
+)
 from onnxopt.report import (
     RESULT,
     BenchmarkResult,
@@ -179,6 +187,18 @@ def measured(report: OptimizeReport) -> list[str]:
 def failing_first(outputs: Sequence[OutputComparison]) -> list[OutputComparison]:
     """Order outputs so that those that failed come first, else as in the model."""
     return sorted(outputs, key=lambda output: output.passed)
+
+
+def output_cells(each: OutputComparison) -> tuple[str, ...]:
+    """Tell how far an output is from its reference: errors, SQNR, cosine, whether it passed."""
+    return (
+        small(each.max_abs),
+        small(each.tolerance),
+        small(each.max_rel),
+        decibel(each.sqnr_db),
+        f"{each.cosine:.6f}",
+        "ok" if each.passed else "differs",
+    )
 
 
 def optimize_failure(report: OptimizeReport) -> str:

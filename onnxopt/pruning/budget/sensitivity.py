@@ -54,7 +54,6 @@ class Reach:
     shared: frozenset[str] = frozenset()
     additivity: float = 1.0
     asked: int = 0
-    seconds: float = 0.0
 
     def measure(self, *, budget: float, progress: Progress | None = None) -> None:
         """Ask every group at one width, for about half of `budget` seconds."""
@@ -70,7 +69,6 @@ class Reach:
             self.known[name] = {gone[name]: value}
         self.additivity, self.shared = answer.additivity, frozenset(answer.shared)
         self.asked += answer.asked
-        self.seconds += answer.seconds
 
     def refine(
         self,
@@ -102,7 +100,6 @@ class Reach:
             self.ask(name, wanted[name])
             if progress is not None:
                 progress("sensitivity", min(1.0, spent / budget))
-        self.seconds += time.monotonic() - start
 
     def ask(self, name: str, gone: int) -> None:
         """Ask what arrives when so many units of one group are gone."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxopt.render import rows
 from onnxopt.render.html.judged import ROWS, WARNINGS, files, steps
-from onnxopt.render.words import decibel, file_name, small
+from onnxopt.render.words import file_name
 from onnxopt.report import OptimizeReport, OutputComparison
 from onnxopt.text import human_bytes, human_seconds
 
@@ -65,12 +65,4 @@ def _heads(report: OptimizeReport) -> Iterator[dict[str, str]]:
 
 
 def _output(each: OutputComparison) -> dict[str, Any]:
-    cells = (
-        small(each.max_abs),
-        small(each.tolerance),
-        small(each.max_rel),
-        decibel(each.sqnr_db),
-        f"{each.cosine:.6f}",
-        "ok" if each.passed else "differs",
-    )
-    return {"name": each.name, "reason": each.reason, "cells": cells}
+    return {"name": each.name, "reason": each.reason, "cells": rows.output_cells(each)}

@@ -10,7 +10,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from onnxopt.render.words import decibel, printable, small
+from onnxopt.render import rows
+from onnxopt.render.words import printable
 from onnxopt.report import OutputComparison, Profile
 from onnxopt.text import human_bytes
 
@@ -110,16 +111,7 @@ def outputs_table(outputs: Sequence[OutputComparison], *, verbose: bool) -> Rend
         right=("max abs", "allowed", "max rel", "SQNR", "cosine"),
     )  # fmt: skip
     for each in shown:
-        cells = (
-            each.name,
-            small(each.max_abs),
-            small(each.tolerance),
-            small(each.max_rel),
-            decibel(each.sqnr_db),
-            f"{each.cosine:.6f}",
-            "ok" if each.passed else "differs",
-        )
-        row(made, cells, "" if each.passed else BAD)
+        row(made, (each.name, *rows.output_cells(each)), "" if each.passed else BAD)
     parts: list[RenderableType] = [made]
     parts += [line(f"{each.name}: {each.reason}", BAD) for each in shown if each.reason]
     return Group(*parts, *more(len(outputs), len(shown)))

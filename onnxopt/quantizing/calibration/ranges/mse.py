@@ -47,13 +47,8 @@ def mse(observer: Observer, spec: Spec, norm: float = 2.0) -> Range:
         return error(qparams(*ends, spec))
 
     if seen[0] < 0 < seen[1] and not spec.symmetric:
-        found = _two_ends(cost, seen, spec)
-    else:
-        found = _one_end(cost, seen)
-    # An end drawn in to nothing has a scale of 1: among the least of numbers that looks no worse.
-    step = float(qparams(*seen, spec).scale)
-    near = seen[0] - step <= found[0] and found[1] <= seen[1] + step
-    return found if near else seen
+        return _two_ends(cost, seen, spec)
+    return _one_end(cost, seen)
 
 
 def expected_error(observer: Observer, params: QParams, norm: float = 2.0) -> float:
@@ -136,4 +131,5 @@ def _two_ends(cost: Callable[[Range], float], seen: Range, spec: Spec) -> Range:
         zeros = {best[1], max(best[1] - shift, least), min(best[1] + shift, most)}
         scales = best[0], best[0] - step, best[0] + step
         best = min((best, *itertools.product(scales, sorted(zeros))), key=known)
-    return ends(best)
+    # The scale of a range of nothing is 1, which reaches far beyond what was seen.
+    return ends(best) if math.isfinite(known(best)) else seen
