@@ -49,10 +49,12 @@ class Original:
 class Candidate:
     """A model made from the file by some of the steps.
 
-    `path` is where it was written for a check; that file goes with the candidate.
+    `declared` is what its file declares of inputs and outputs. `path` is where it was written for a
+    check; that file goes with the candidate.
     """
 
     model: ir.Model
+    declared: Declared
     transformation: Transformation
     profile: Profile
     path: Path | None = None
@@ -164,7 +166,9 @@ class Prover:
             assert not changed, f"the signature changed: {changed}"
             after = profile(model)
             shapes.forget(model, everything=not loaded.shaped)
-            return Candidate(model=model, transformation=made, profile=after)
+            return Candidate(
+                model=model, declared=loaded.declared, transformation=made, profile=after
+            )
 
     def prove(self) -> Proof:
         """Make the best candidate that is right and, where it can be measured, not slower."""

@@ -16,7 +16,6 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Judge, Quality
 from onnxopt.judging.samples import FEW
-from onnxopt.preparing import prepared
 from onnxopt.prove import Prover
 from onnxopt.pruning import masks, telling
 from onnxopt.pruning.making import Maker
@@ -68,8 +67,7 @@ class Pruning(Task[PruneConfig]):
 
     def run(self, before: Profile, output: str | Path | None) -> PruneReport:
         """Choose, take out, judge, measure, write; return what was done."""
-        self.tell("preparing", None)
-        candidate = prepared(self.source, self.config.target, self.folder, exact=self.exact)
+        candidate = self.prepared()
         self.model = candidate.model
         self.identity = before.sha256 or ""
         self.given = self.samples(self.model) if self.has_samples() else None

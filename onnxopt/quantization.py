@@ -16,7 +16,6 @@ from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Judge, decibel
 from onnxopt.judging.samples import FEW
-from onnxopt.preparing import prepared
 from onnxopt.quantizing import telling
 from onnxopt.quantizing.audit import audit
 from onnxopt.quantizing.calibration.statistics import Statistics
@@ -106,8 +105,7 @@ class Quantizing(Task[QuantizeConfig]):
 
     def run(self, before: Profile, output: str | Path | None) -> QuantizeReport:
         """Quantize, judge, measure, write; return what was done."""
-        self.tell("preparing", None)
-        candidate = prepared(self.source, self.config.target, self.folder, exact=self.exact)
+        candidate = self.prepared()
         placement = self.place(candidate.model)
         report = QuantizeReport(
             input=before,

@@ -18,6 +18,8 @@ from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
+from onnxopt.preparing import prepared
+from onnxopt.prove import Candidate
 from onnxopt.report import Caution, Difference, Gate, PruneReport, QuantizeReport, Score
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs
@@ -76,6 +78,13 @@ class Task(Generic[Config]):
         """Show what is being done."""
         if self.progress is not None:
             self.progress(text, fraction)
+
+    def prepared(self) -> Candidate:
+        """Return the source as it is to be changed; what it declares is kept for the result."""
+        self.tell("preparing", None)
+        found = prepared(self.source, self.config.target, self.folder, exact=self.exact)
+        self.declared = found.declared
+        return found
 
     def described(self) -> str:
         """Say where the samples are from."""
@@ -168,6 +177,7 @@ class Task(Generic[Config]):
         status: Literal["quantized", "pruned"],
     ) -> Report:
         """Write the result, unless a gate failed and nobody wants it all the same."""
+        self.declared.restore(model)
         failed = [gate.text for gate in report.gates if not gate.passed]
         reason = "; ".join(failed)
         if failed and not self.config.anyway:

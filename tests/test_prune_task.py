@@ -16,6 +16,7 @@ from onnxopt.cli.main import run
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
+from onnxopt.graph.signature import signature_of
 from onnxopt.pruning import making
 from onnxopt.pruning.channels import Channels
 from onnxopt.render import pruned
@@ -132,6 +133,7 @@ def test_sizes_that_the_model_runs_with_prove_what_was_cut():
     report = onnxopt.prune(path, sparsity=0.3, refit=False, measure=False)
     assert report.status == "pruned"
     assert "multiply-accumulates" not in pruned.size(report)
+    assert not signature_of(io.load(path)).differences(signature_of(report.model))
 
 
 def test_the_same_samples_make_the_same_model(model, tmp_path):

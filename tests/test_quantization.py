@@ -16,6 +16,7 @@ from onnxopt.cli.main import run
 from onnxopt.config import REPAIRS
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
+from onnxopt.graph.signature import signature_of
 from onnxopt.report import Difference
 from tests.quantizing.repair.nets import normal
 from tests.quantizing.small import pictures, tokens
@@ -397,3 +398,4 @@ def test_random_data_have_sizes_that_the_model_runs_with():
         path, None, None, random_data=True, measure=False, without=REPAIRS, anyway=True
     )
     assert report.calibration.samples + report.calibration.held_out == 32
+    assert not signature_of(io.load(path)).differences(signature_of(report.model))

@@ -32,7 +32,6 @@ def descend(
     sweeps: int = 3,
     refit: bool = True,
     least: Array | None = None,
-    shared: bool = False,
 ) -> tuple[Array, Array]:
     """Return allowed integers and scales that lose no more at the output than those given.
 
@@ -44,12 +43,12 @@ def descend(
     for _ in range(sweeps):
         moved = _sweep(rows, found, steps, limits, gram)
         if refit:
-            steps = refitted(rows, found, steps, gram, least=least, shared=shared)
+            steps = refitted(rows, found, steps, gram, least=least)
         if not moved:
             break
     before = squared(rows - integers * scales[:, None], gram)
     after = squared(rows - found * steps[:, None], gram)
-    worse = np.full(len(rows), after.sum() > before.sum()) if shared else after > before
+    worse = after > before
     return (
         np.where(worse[:, None], integers, found).astype(np.int32),
         np.where(worse, scales, steps),
@@ -63,17 +62,14 @@ def refitted(
     gram: Array | None,
     *,
     least: Array | None = None,
-    shared: bool = False,
 ) -> Array:
     """Return the scales that lose least with given integers: float32 [rows]."""
     whole = integers.astype(np.float32)
     mapped = times(whole, gram)
     meant = np.einsum("rc,rc->r", rows, mapped, dtype=np.float64)
     made = np.einsum("rc,rc->r", whole, mapped, dtype=np.float64)
-    if shared:
-        meant, made = (np.full_like(part, part.sum()) for part in (meant, made))
     known = (made > 0) & (meant > 0)
-    return bounded(np.where(known, meant / np.where(known, made, 1), scales), least, shared=shared)
+    return bounded(np.where(known, meant / np.where(known, made, 1), scales), least)
 
 
 def _sweep(rows: Array, integers: Array, scales: Array, limits: Limits, gram: Array) -> bool:

@@ -11,6 +11,8 @@ U comes from one Cholesky factor: H = R Rᵀ with R upper triangular gives U = R
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from onnxopt.arrays import Array
@@ -21,6 +23,22 @@ from onnxopt.quantizing.weights.scales import nearest
 _BLOCK = 64
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Handing:
+    """What all rows have in common: the `order` of the columns, and U of each group (`upper`)."""
+
+    order: Array
+    upper: Array
+
+
+def handing_on(gram: Array, dampening: float, *, by_weight: bool = True) -> Handing:
+    """Return how errors are handed on under a Gram matrix [groups, columns, columns]."""
+    order = np.arange(gram.shape[-1])
+    if by_weight:
+        order = np.argsort(-np.einsum("gcc->c", gram), kind="stable")
+    return Handing(order=order, upper=_passed_on(gram[:, order[:, None], order], dampening))
+
+
 def gptq(
     rows: Array,
     scales: Array,
@@ -29,23 +47,23 @@ def gptq(
     *,
     dampening: float = 0.01,
     by_weight: bool = True,
+    handing: Handing | None = None,
 ) -> Array:
     """Return allowed integers that lose little at the output: int32 [rows, columns].
 
     `dampening` is λ in mean diagonals of the Gram matrix: less trust in what it says, and inputs
     that were always 0 are rounded to the nearest. `by_weight` takes the columns in falling order
-    of the diagonal (summed over groups), else as they stand.
+    of the diagonal (summed over groups), else as they stand. `handing` is what `handing_on` made
+    of the same three for other rows.
     """
     columns = rows.shape[1]
-    order = np.arange(columns)
-    gram = full(gram, columns)
-    if by_weight:
-        order = np.argsort(-np.einsum("gcc->c", gram), kind="stable")
-    passed_on = _passed_on(gram[:, order[:, None], order], dampening)
-    grouped = (len(gram), -1, columns)
+    if handing is None:
+        handing = handing_on(full(gram, columns), dampening, by_weight=by_weight)
+    order, passed_on = handing.order, handing.upper
+    grouped = (len(passed_on), -1, columns)
     wanted = np.array(rows[:, order], np.float32).reshape(grouped)
     integers = nearest(rows, scales, limits)
-    step = scales.reshape(len(gram), -1)
+    step = scales.reshape(len(passed_on), -1)
     for start in range(0, columns, _BLOCK):
         stop = min(start + _BLOCK, columns)
         lost = np.empty((*wanted.shape[:2], stop - start), np.float32)

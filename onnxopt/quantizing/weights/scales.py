@@ -26,23 +26,20 @@ def least_scales(bias: Array, activation: float) -> Array:
     return np.asarray(np.abs(bias) / (activation * _HEADROOM), np.float32)
 
 
-def widest_scales(rows: Array, least: Array | None = None, *, shared: bool = False) -> Array:
+def widest_scales(rows: Array, least: Array | None = None) -> Array:
     """Return the scales that just cover the largest weight of each row: float32 [rows].
 
-    `least` is a bound [rows] from below. A row of zeros gets 1, or its bound. `shared` gives all
-    rows one scale.
+    `least` is a bound [rows] from below. A row of zeros gets 1, or its bound.
     """
     largest = np.abs(rows).max(axis=1, initial=0).astype(np.float64)
-    if shared:
-        largest = np.full_like(largest, largest.max(initial=0))
-    return bounded(np.where(largest > 0, largest / _LARGEST, 1.0), least, shared=shared)
+    return bounded(np.where(largest > 0, largest / _LARGEST, 1.0), least)
 
 
-def bounded(scales: Array, least: Array | None, *, shared: bool = False) -> Array:
-    """Return float32 scales that are no less than `least`, and alike if they are shared."""
+def bounded(scales: Array, least: Array | None) -> Array:
+    """Return float32 scales that are no less than `least`."""
     scales = np.maximum(scales, SMALLEST_SCALE)
     if least is not None:
-        scales = np.maximum(scales, np.max(least, initial=0) if shared else least)
+        scales = np.maximum(scales, least)
     return np.asarray(scales, np.float32)
 
 
@@ -63,37 +60,33 @@ def best_scales(
     gram: Array | None = None,
     *,
     least: Array | None = None,
-    shared: bool = False,
-    tried: int = 8,
+    tried: int = 4,
 ) -> Array:
     """Return the scales with which rounding to allowed integers loses least: float32 [rows].
 
     `gram` is in any of its forms (see `gram.py`), `tried` the number of candidates of each row
-    that are compared by the whole of it. `least` and `shared` are as in `widest_scales`.
+    that are compared by the whole of it. `least` is as in `widest_scales`.
     """
-    widest = widest_scales(rows, least, shared=shared)
+    widest = widest_scales(rows, least)
     fits = limits.allow(rounded(rows, widest)).all()
     factors = (_FREE if fits else _LIMITED).astype(np.float32)
-    table = np.stack([bounded(widest * factor, least, shared=shared) for factor in factors])
+    table = np.stack([bounded(widest * factor, least) for factor in factors])
     row = np.arange(len(rows))
     weights = diagonal(gram)
     if weights is not None and weights.ndim == 2:
         weights = np.repeat(weights, len(rows) // len(weights), axis=0)
-    order = _ranked([_lost(rows, scales, limits, weights) for scales in table], shared=shared)
+    order = _ranked([_lost(rows, scales, limits, weights) for scales in table])
     if gram is not None and gram.ndim > 1:
         table = table[order[:tried], row]
         lost = [squared(_difference(rows, scales, limits), gram) for scales in table]
-        order = _ranked(lost, shared=shared)
+        order = _ranked(lost)
     # Where all candidates are alike (a row of zeros) the first would be as good, but odd.
-    return np.asarray(np.where(rows.any(axis=1) | shared, table[order[0], row], widest))
+    return np.asarray(np.where(rows.any(axis=1), table[order[0], row], widest))
 
 
-def _ranked(lost: list[Array], *, shared: bool) -> Array:
+def _ranked(lost: list[Array]) -> Array:
     """Return the candidates of each row, the best first: [candidates, rows]."""
-    table = np.stack(lost)
-    if shared:
-        table = np.broadcast_to(table.sum(axis=1, keepdims=True), table.shape)
-    return np.argsort(table, axis=0, kind="stable")
+    return np.argsort(np.stack(lost), axis=0, kind="stable")
 
 
 def _lost(rows: Array, scales: Array, limits: Limits, weights: Array | None) -> Array:

@@ -42,7 +42,7 @@ class Solver:
     """Solves layer after layer; called with each by `walk`.
 
     `method` is how integers are rounded, `correct` whether biases make up for the mean error.
-    `sums` keeps by unit what was mended for the sake of 16-bit sums, and `choices` what was chosen.
+    `sums` keeps by unit what was mended for the sake of 16-bit sums.
     """
 
     limits: LimitsOf = plain
@@ -50,7 +50,6 @@ class Solver:
     correct: bool = True
     use_samples: bool = True
     sums: dict[str, PairSums] = field(default_factory=dict)
-    choices: dict[str, rounding.Choice] = field(default_factory=dict)
 
     def __call__(self, layer: Layer) -> tuple[QuantizedWeight | None, Array | None]:
         """Return a layer's integers and its bias; the bias of a MatMul is what is to be added."""
@@ -87,40 +86,30 @@ class Solver:
         """Return integers [rows, columns] and scales [rows]."""
         if not self.use_samples or not layer.fit.samples + layer.held.samples:
             found, scales = rounding.integers(rows, limits, None, least=least)
-        elif self.method == "nearest" or not layer.held.samples:
-            seen = _second(layer.fit.merged(layer.held))
-            method = self.method if layer.fit.samples else "nearest"
-            found, scales = rounding.integers(rows, limits, seen.gram, method, least=least)
         else:
-            choice = rounding.choose(
+            found, scales = rounding.fit(
+                self.way(layer, rows, limits, least),
                 rows,
                 limits,
-                _second(layer.fit),
-                _second(layer.held),
-                method=self.method,
-                ridges=_RIDGES,
+                _second(layer.fit.merged(layer.held)),
                 least=least,
             )
-            self.choices[layer.unit.name] = choice
-            found, scales = _refitted(choice, rows, limits, layer, least)
         certificate = getattr(limits, "certificate", None)
         if certificate is not None:
             rounded = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int32)
             self.sums[layer.unit.name] = certificate(rounded, np.asarray(found, np.int32))
         return found, scales
 
-
-def _refitted(
-    choice: rounding.Choice, rows: Array, limits: Limits, layer: Layer, least: Array | None
-) -> tuple[Array, Array]:
-    """Return integers and scales found the way that was chosen, on all samples."""
-    if choice.ridge is None:
-        return choice.integers, choice.scales
-    whole = _second(layer.fit.merged(layer.held))
-    aim = grams.target(rows, whole, choice.ridge) if choice.aimed else rows
-    return rounding.integers(
-        aim, limits, whole.gram, choice.method, ridge=choice.ridge, least=least
-    )
+    def way(self, layer: Layer, rows: Array, limits: Limits, least: Array | None) -> rounding.Way:
+        """Return how all rows are to be rounded, on all samples."""
+        if not layer.fit.samples:
+            return rounding.Way(method="nearest", ridge=rounding.RIDGE)
+        if self.method == "nearest" or not layer.held.samples:
+            return rounding.Way(method=self.method, ridge=rounding.RIDGE)
+        fit, held = _second(layer.fit), _second(layer.held)
+        return rounding.choose(
+            rows, limits, fit, held, method=self.method, ridges=_RIDGES, least=least
+        )
 
 
 def _second(moments: Moments) -> grams.Moments:

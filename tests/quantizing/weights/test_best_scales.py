@@ -89,15 +89,6 @@ def test_a_bias_that_would_leave_int32_enlarges_the_scale():
     assert found[1] == best_scales(rows, Plain())[1]
 
 
-def test_one_scale_for_all_rows():
-    rows, gram = problem(0, rows=8)
-    for found in (widest_scales(rows, shared=True), best_scales(rows, Plain(), gram, shared=True)):
-        assert len(set(found.tolist())) == 1
-    floor = np.linspace(0, 1, 8).astype(np.float32)
-    found = best_scales(rows, Plain(), gram, shared=True, least=floor)
-    assert set(found.tolist()) == {max(1.0, *found.tolist())}
-
-
 def test_integers_stay_in_their_range():
     rows = np.array([[1.0, -3.0]], np.float32)
     np.testing.assert_array_equal(rounded(rows, np.array([0.01])), [[100, -127]])
