@@ -95,6 +95,7 @@ def quantize(
     *,
     target: str = "cpu",
     method: str = "auto",
+    rounding: str = "descent",
     isa: str = "auto",
     format: str = "qdq",  # noqa: A002 - as the option is called
     max_memory: int | None = None,
@@ -126,7 +127,7 @@ def quantize(
     from onnxopt import quantization
 
     config = QuantizeConfig(
-        target=find_target(target), method=method, isa=isa, format=format,
+        target=find_target(target), method=method, rounding=rounding, isa=isa, format=format,
         max_memory=max_memory or 0, min_sqnr=min_sqnr, max_slowdown=max_slowdown,
         fastest=fastest, metric=metric, max_drop=max_drop, samples=samples,
         statistics=_path_text(statistics), save_statistics=_path_text(save_statistics),

@@ -105,6 +105,8 @@ class OptimizeConfig:
 
 METHODS = ("auto", "minmax", "percentile", "entropy", "mse")
 """How the range of a tensor is chosen; `auto` takes the one with the least error, by tensor."""
+ROUNDINGS = ("descent", "gptq", "adaround", "nearest")
+"""How weights are rounded; all but `nearest` so that errors cancel on what the layer reads."""
 FORMATS = ("qdq", "qoperator")
 ISAS = ("auto", "native", "vnni", "avx512", "avx2", "amx", "neon-dot", "neon")
 """Instruction sets, `native` being those of this machine; `auto` is that for targets that are
@@ -124,11 +126,13 @@ class QuantizeConfig:
     is `file.py:function` or a function that takes `predict` (a feed to the outputs by name) and
     returns a number, the higher the better, of which `max_drop` may be lost. `samples` is how many
     are read at most. `only` and `skip` hold names of nodes and operators, `without` those of
-    `REPAIRS`. With `anyway` the result is written though a gate fails.
+    `REPAIRS`; without the repair `rounding` it is to the nearest, and samples are not asked. With
+    `anyway` the result is written though a gate fails.
     """
 
     target: Target = TARGETS["cpu"]
     method: str = "auto"
+    rounding: str = "descent"
     isa: str = "auto"
     format: str = "qdq"
     max_memory: int = 0
@@ -150,9 +154,19 @@ class QuantizeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("method", METHODS), ("isa", ISAS), ("format", FORMATS)):
+        for name, known in (
+            ("method", METHODS),
+            ("rounding", ROUNDINGS),
+            ("isa", ISAS),
+            ("format", FORMATS),
+        ):
             _check_known(name, (getattr(self, name),), known)
         _check_known("repair", self.without, REPAIRS)
+        if not self.repairs("rounding") and self.rounding in ("gptq", "adaround"):
+            raise OnnxOptError(
+                f"without the repair rounding there is nothing for {self.rounding} to do",
+                f"leave out --no-repair rounding, or --rounding {self.rounding}",
+            )
         _check_drop(self.metric, self.max_drop)
 
     def allows(self, *names: str) -> bool:

@@ -137,6 +137,7 @@ class Quantizing(Task[QuantizeConfig]):
         report = replace(
             report,
             isa=maker.kernels.isa,
+            rounding=maker.rounding,
             calibration=self.calibration_of(maker),
             repairs=tuple(fixed.tried),
             front=chosen.points,

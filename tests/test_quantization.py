@@ -13,13 +13,14 @@ from onnx import numpy_helper, parser
 import onnxopt
 from onnxopt import quantization
 from onnxopt.cli.main import run
-from onnxopt.config import REPAIRS
+from onnxopt.config import REPAIRS, ROUNDINGS
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph.signature import signature_of
+from onnxopt.quantizing.weights.solve import Solver
 from onnxopt.report import Difference
-from tests.quantizing.repair.nets import normal
-from tests.quantizing.small import pictures, tokens
+from tests.quantizing.repair.nets import net, normal
+from tests.quantizing.small import pictures, prepared, tokens
 
 
 def feeds(count=24, shape=(1, 3, 12, 12)):
@@ -303,6 +304,78 @@ def test_only_and_skip_decide_what_may_be_int8(cnn):
     assert all("int8" not in text for name, text in became.items() if convs[0] in name)
     report = onnxopt.quantize(cnn, feeds(), measure=False, only=["Gemm"], without=["rounding"])
     assert operators(io.to_proto(report.model))["QuantizeLinear"] <= 2
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """A net whose rows are so even that neighbours would overflow 16 bits as they are."""
+    even = np.sign(normal(16, 8, 3, 3)) * (1 - 0.1 * np.abs(normal(16, 8, 3, 3, seed=1)))
+    text = """(float[N,3,12,12] x) => (float[N,6,12,12] y) {
+        a = Conv<pads=[1,1,1,1]>(x, w1)
+        b = Relu(a)
+        c = Conv<pads=[1,1,1,1]>(b, w2)
+        d = Relu(c)
+        y = Conv(d, w3)
+    }"""
+    constants = {
+        "w1": normal(8, 3, 3, 3) * 0.3,
+        "w2": even.astype(np.float32) * 0.1,
+        "w3": normal(6, 16, 1, 1, seed=2) * 0.2,
+    }
+    return saved(tmp_path / "wide.onnx", prepared(net(text, **constants)))
+
+
+def test_rounding_is_as_was_asked_and_keeps_16_bit_sums(wide, tmp_path):
+    unseen, integers, found = feeds(50)[24:], set(), {}
+    for rounding in ROUNDINGS:
+        out = tmp_path / f"{rounding}.onnx"
+        report = onnxopt.quantize(
+            wide, feeds(), out, rounding=rounding, isa="avx2", measure=False, fastest=True,
+            method="minmax", without=["equalization", "smoothing", "splitting"],
+        )  # fmt: skip
+        assert report.rounding == rounding
+        assert report.saturation.adds_in_16_bits
+        assert report.saturation.total.overflowing > 0
+        assert report.saturation.total.remaining == 0
+        proto = onnx.load(out)
+        onnx.checker.check_model(proto, full_check=True)
+        arrays = map(numpy_helper.to_array, proto.graph.initializer)
+        integers.add(tuple(each.tobytes() for each in arrays if each.dtype == np.int8))
+        found[rounding] = sqnr(results(wide, unseen), results(out, unseen))
+    assert len(integers) == len(ROUNDINGS)
+    assert min(found.values()) > 25
+
+
+def test_a_rounding_reaches_the_solver_and_the_repair_left_out_asks_no_samples(cnn, monkeypatch):
+    seen = []
+    solve = Solver.__call__
+
+    def watched(self, layer):
+        seen.append((self.method, self.use_samples))
+        return solve(self, layer)
+
+    monkeypatch.setattr(Solver, "__call__", watched)
+    options = {"measure": False, "method": "minmax"}
+    onnxopt.quantize(cnn, feeds(), rounding="adaround", **options)
+    assert set(seen) == {("nearest", False), ("adaround", True)}
+    seen.clear()
+    onnxopt.quantize(cnn, feeds(), rounding="nearest", **options)
+    assert set(seen) == {("nearest", False), ("nearest", True)}
+    seen.clear()
+    report = onnxopt.quantize(cnn, feeds(), without=["rounding"], **options)
+    assert set(seen) == {("nearest", False)}
+    assert report.rounding == "nearest"
+
+
+def test_a_rounding_there_is_not_is_one_line_and_status_2(cnn, tmp_path, capsys):
+    data, out = folder_of(tmp_path / "data", feeds(4)), tmp_path / "out.onnx"
+    given = ["quantize", str(cnn), "--calibration", str(data), "-o", str(out)]
+    assert run([*given, "--rounding", "up"]) == 2
+    first, _ = capsys.readouterr().err.splitlines()
+    assert "'up' is not one of 'descent', 'gptq', 'adaround', 'nearest'" in first
+    assert run([*given, "--rounding", "adaround", "--no-repair", "all"]) == 2
+    assert "nothing for adaround to do" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_few_samples_and_constant_tensors_are_said(cnn):

@@ -10,7 +10,7 @@ from onnxopt.cli import judged, options
 from onnxopt.cli.output import Output, beside
 from onnxopt.cli.progress import ProgressLine
 from onnxopt.cli.values import FiniteFloat, Several, joined
-from onnxopt.config import FORMATS, ISAS, METHODS, REPAIRS
+from onnxopt.config import FORMATS, ISAS, METHODS, REPAIRS, ROUNDINGS
 from onnxopt.errors import OnnxOptError
 
 _NAMES = Several(click.STRING)
@@ -36,6 +36,14 @@ _NAMES = Several(click.STRING)
     default="auto",
     show_default=True,
     help="How ranges are chosen. auto: by tensor, what loses least.",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(ROUNDINGS),
+    default="descent",
+    show_default=True,
+    help="How weights are rounded so that errors cancel: column by column to its optimum "
+    "(descent), by handing errors on (gptq), by a gradient (adaround); nearest: each by itself.",
 )
 @click.option(
     "--format",

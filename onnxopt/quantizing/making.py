@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from onnxopt.quantizing.solution import Solution
 from onnxopt.quantizing.sweeping import Layer, walk
 from onnxopt.quantizing.weights.limits import Limits, Plain
 from onnxopt.quantizing.weights.pairs import limits_for
+from onnxopt.quantizing.weights.rounding import Method as Rounding
 from onnxopt.quantizing.weights.solve import Solver
 from onnxopt.runtime.machine.multiply import Kernels
 
@@ -79,6 +81,12 @@ class Maker:
         """Whether kernels add neighbouring columns in 16 bits: their order matters."""
         return self.kernels.adds_in_16_bits and self.kernels.neighbours
 
+    @property
+    def rounding(self) -> Rounding:
+        """How weights are rounded in what is not only tried out."""
+        asked = self.config.rounding if self.config.repairs("rounding") else "nearest"
+        return cast("Rounding", asked)
+
     def calibrate(self, model: ir.Model, placement: Placement, identity: str) -> Statistics:
         """Return statistics of a placement's tensors; what is known under an identity is kept."""
         known = self.statistics.get(identity)
@@ -121,7 +129,7 @@ class Maker:
         solution = Solution(placement=placement, activations=found)
         solver = Solver(
             limits=self.limits,
-            method="descent" if self.config.repairs("rounding") and not quick else "nearest",
+            method="nearest" if quick else self.rounding,
             use_samples=not quick and self.config.repairs("rounding"),
             correct=self.config.repairs("bias"),
         )

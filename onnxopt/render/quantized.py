@@ -38,8 +38,12 @@ def made_for(report: QuantizeReport) -> str:
 
 
 def calibration(report: QuantizeReport) -> str:
-    """Say which data ranges are from."""
-    return judged.calibration(report.calibration, "calibrated", doubt="ranges and errors")
+    """Say which data ranges are from, and how weights were rounded on them."""
+    told = judged.calibration(report.calibration, "calibrated", doubt="ranges and errors")
+    if not told or not report.rounding or judged.is_random(report):
+        return told
+    way = "to the nearest" if report.rounding == "nearest" else f"by {report.rounding}"
+    return f"{told}; weights rounded {way}"
 
 
 def speed(report: QuantizeReport) -> str:

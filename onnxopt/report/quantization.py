@@ -239,6 +239,7 @@ class QuantizeReport:
     """What `quantize` did, proved and measured; true unless a gate failed.
 
     `isa` is the instruction set that was decided for, `isa_given` whether the user named it.
+    `rounding` is how weights were to be rounded; empty where there was nothing to round.
     `verification` holds the result against the float model on held-out samples. `front` is sorted
     from accurate to fast. `reason` says why a model was left untouched or refused.
     """
@@ -256,6 +257,7 @@ class QuantizeReport:
     isa: str = ""
     isa_given: bool = False
     format: str = "qdq"
+    rounding: str = ""
     calibration: Calibration | None = None
     steps: tuple[Step, ...] = ()
     verification: Comparison | None = None

@@ -4,14 +4,16 @@ from pathlib import Path
 import pytest
 
 from onnxopt.cli.output import beside
-from onnxopt.config import METHODS, REPAIRS, QuantizeConfig
+from onnxopt.config import METHODS, REPAIRS, ROUNDINGS, QuantizeConfig
 from onnxopt.errors import OnnxOptError
+from onnxopt.quantizing.weights import rounding
 
 DEFAULTS = {
-    "target": "cpu", "method": "auto", "isa": "auto", "format": "qdq", "max_memory": None,
-    "min_sqnr": None, "max_slowdown": None, "fastest": False, "metric": None, "max_drop": None,
-    "samples": None, "statistics": None, "save_statistics": None, "random_data": False,
-    "only": (), "skip": (), "without": (), "measure": True, "threads": None, "anyway": False,
+    "target": "cpu", "method": "auto", "rounding": "descent", "isa": "auto", "format": "qdq",
+    "max_memory": None, "min_sqnr": None, "max_slowdown": None, "fastest": False, "metric": None,
+    "max_drop": None, "samples": None, "statistics": None, "save_statistics": None,
+    "random_data": False, "only": (), "skip": (), "without": (), "measure": True, "threads": None,
+    "anyway": False,
 }  # fmt: skip
 
 
@@ -39,8 +41,8 @@ def test_quantize_hands_every_option_on(onnxopt_, api, tmp_path):
         "--calibration d.npz -o out.onnx --target tensorrt --method entropy --isa avx2"
         " --format qoperator --max-memory 512M --min-sqnr 20 --max-slowdown 5% --fastest"
         " --metric eval.py:top1 --max-drop 0.5 --samples 100 --statistics s --save-statistics t"
-        " --only Conv,/head --skip Add --skip a,b --no-repair rounding,bias --threads 2"
-        " --no-measure --anyway -v"
+        " --only Conv,/head --skip Add --skip a,b --no-repair splitting,bias --threads 2"
+        " --rounding adaround --no-measure --anyway -v"
     )
     status, _, err = onnxopt_("quantize", "m.onnx", *options.split())
     assert (status, err) == (0, "")
@@ -48,12 +50,12 @@ def test_quantize_hands_every_option_on(onnxopt_, api, tmp_path):
     given.pop("progress")
     assert args == ("m.onnx", "d.npz", "out.onnx")
     assert given == {
-        "target": "tensorrt", "method": "entropy", "isa": "avx2", "format": "qoperator",
-        "max_memory": 512_000_000, "min_sqnr": 20.0, "max_slowdown": 0.05, "fastest": True,
-        "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100, "statistics": "s",
-        "save_statistics": "t", "random_data": False, "only": ("Conv", "/head"),
-        "skip": ("Add", "a", "b"), "without": ("rounding", "bias"), "measure": False, "threads": 2,
-        "anyway": True,
+        "target": "tensorrt", "method": "entropy", "rounding": "adaround", "isa": "avx2",
+        "format": "qoperator", "max_memory": 512_000_000, "min_sqnr": 20.0, "max_slowdown": 0.05,
+        "fastest": True, "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100,
+        "statistics": "s", "save_statistics": "t", "random_data": False,
+        "only": ("Conv", "/head"), "skip": ("Add", "a", "b"),
+        "without": ("splitting", "bias"), "measure": False, "threads": 2, "anyway": True,
     }  # fmt: skip
 
 
@@ -92,6 +94,7 @@ def test_help_tells_ranges_only_where_there_are_ends(onnxopt_):
         ("--random-data --metric eval.py:top1", "there is no file eval.py", "path"),
         ("--random-data --method kl", "'kl' is not one of", "--help"),
         ("--random-data --isa sse", "'sse' is not one of", "--help"),
+        ("--random-data --rounding up", "'up' is not one of", "--help"),
         ("--random-data --no-repair gptq", "'gptq' is not one of", "--help"),
         ("--random-data --target gpu", "unknown target 'gpu'", "cpu"),
         ("--random-data --min-sqnr nan", "no finite number", "--help"),
@@ -141,6 +144,8 @@ def test_reports_go_where_they_were_asked_for(onnxopt_, api):
     ("given", "message"),
     [
         ({"method": "kl"}, "unknown method 'kl'"),
+        ({"rounding": "descend"}, "unknown rounding 'descend'"),
+        ({"rounding": "gptq", "without": ("rounding",)}, "nothing for gptq to do"),
         ({"isa": "avx"}, "unknown isa 'avx'"),
         ({"format": "qlinear"}, "unknown format 'qlinear'"),
         ({"without": ("roundin",)}, "unknown repair 'roundin'"),
@@ -160,3 +165,8 @@ def test_a_name_or_an_operator_is_allowed_or_not():
     assert QuantizeConfig().allows("/head", "Conv")
     assert not QuantizeConfig(without=("bias",)).repairs("bias")
     assert "auto" in METHODS
+
+
+def test_every_rounding_there_is_can_be_asked_for():
+    assert set(ROUNDINGS) == set(rounding.METHODS)
+    assert QuantizeConfig().rounding == ROUNDINGS[0]

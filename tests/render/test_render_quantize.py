@@ -97,6 +97,18 @@ def test_random_data_is_said_everywhere_for_ever(quantized):
     assert report.to_dict()["calibration"]["source"] == "random"
 
 
+@pytest.mark.parametrize(
+    ("rounding", "words"),
+    [("gptq", "weights rounded by gptq"), ("nearest", "weights rounded to the nearest")],
+)
+def test_how_weights_were_rounded_is_said_with_the_data(quantized, rounding, words):
+    report = dataclasses.replace(quantized, rounding=rounding)
+    for text in (screen(report), markdown.quantize(report), html.quantize(report)):
+        assert words in flat(text)
+        assert "weights rounded" not in flat(screen(quantized))
+    assert report.to_dict()["rounding"] == rounding
+
+
 def test_markdown_tells_the_same(quantized):
     text = markdown.quantize(quantized)
     head, *_ = text.splitlines()
