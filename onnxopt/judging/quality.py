@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,35 @@ class Judge:
         session = open_session(model, config=EXACT if self.exact else None)
         return self.compare(run(session, feed, self.names) for feed in self.feeds)
 
+    def noise(self, model: Path | str | bytes, at_most: float = math.inf) -> float:
+        """Return the noise of a model, or that of the first samples once it is above `at_most`.
+
+        Each sample can only add to it, so that nothing is missed by those that are not run.
+        """
+        session = open_session(model, config=EXACT if self.exact else None)
+        lost = np.zeros(len(self.judged))
+        found = 0.0
+        for feed, wanted in zip(self.feeds, self.wanted, strict=True):
+            outputs = run(session, feed, self.names)
+            lost += [_lost(wanted[place], outputs[place]) for place in self.judged]
+            found = float(_ratios(lost, self._energies).mean()) if len(lost) else 0.0
+            if found > at_most:
+                break
+        return found
+
+    @cached_property
+    def _energies(self) -> Array:
+        """What the float outputs come to over all feeds, as squares, [judged outputs]."""
+        return np.array(
+            [
+                sum(
+                    float(np.square(np.asarray(made[place], np.float64)).sum())
+                    for made in self.wanted
+                )
+                for place in self.judged
+            ]
+        )
+
     def compare(self, found: Iterable[Sequence[Any]]) -> Quality:
         """Hold outputs, in the order of the feeds, against those of the float model."""
         lost = np.zeros((len(self.judged), len(self.feeds)))
@@ -139,6 +169,14 @@ def _ratios(lost: Array, kept: Array) -> Array:
     """Return noise over signal; 0 where nothing is lost, infinite where something is of nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(lost == 0, 0.0, np.where(kept > 0, lost / kept, math.inf))
+
+
+def _lost(want: Any, got: Any) -> float:
+    """Return the energy of an error; infinite for what is no finite number, or of another shape."""
+    left, right = np.asarray(want, np.float64), np.asarray(got, np.float64)
+    if left.shape != right.shape or not np.isfinite(right).all():
+        return math.inf
+    return float(np.square(left - right).sum())
 
 
 def _classes(want: Array, got: Array) -> list[tuple[float, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,10 +100,10 @@ class Maker:
         assert self.judge is not None
         return self.judge.judge(io.to_proto(model).SerializeToString()).noise
 
-    def noise_of(self, path: Path) -> float:
-        """Return the same of a model in a file."""
+    def noise_of(self, path: Path, at_most: float = math.inf) -> float:
+        """Return the same of a model in a file, no further than until it is above `at_most`."""
         assert self.judge is not None
-        return self.judge.judge(path).noise
+        return self.judge.noise(path, at_most)
 
     def channels(self) -> Outcome:
         """Take channels out, and with them what makes and reads them."""

@@ -37,6 +37,17 @@ def test_noise_is_that_of_all_samples_together(judged):
     assert quality.comparison.outputs[0].sqnr_db == pytest.approx(quality.sqnr_db)
 
 
+def test_noise_is_not_asked_for_further_than_it_matters(judged):
+    model, _, judge = judged
+    made = model.clone()
+    insert(made, solved(model))
+    made = io.to_proto(made).SerializeToString()
+    whole = judge.judge(made).noise
+    assert judge.noise(made) == judge.noise(made, whole) == pytest.approx(whole)
+    assert 0 < judge.noise(made, 0.0) < whole / 2
+    assert whole / 2 < judge.noise(made, whole / 2) < whole
+
+
 def test_numbers_that_are_none_are_infinitely_bad(judged):
     _, feeds, judge = judged
     bad = [[np.full((1, 5), np.nan, np.float32)] for _ in feeds]

@@ -30,12 +30,16 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
-    """The maps of a block, and the share of the exit's variance that each loses where held back."""
+    """The maps of a block, and the share of the exit's variance that each loses where held back.
+
+    `lost_identity` is what the entry itself would lose.
+    """
 
     block: Block
     scale: Affine
     full: Affine
     ridge: float
+    lost_identity: float
     lost_scale: float
     lost_full: float
 
@@ -62,9 +66,14 @@ def fit(block: Block, seen: Moments, held: Moments, ridges: Iterable[float] = RI
         scale=scale,
         full=tried[ridge],
         ridge=ridge,
+        lost_identity=residual(judge, _identity(block.channels)),
         lost_scale=residual(judge, scale),
         lost_full=lost[ridge],
     )
+
+
+def _identity(channels: int) -> Affine:
+    return Affine(matrix=np.ones(channels), shift=np.zeros(channels))
 
 
 def scale_map(moments: Moments) -> Affine:

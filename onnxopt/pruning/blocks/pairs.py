@@ -59,10 +59,13 @@ def _fit(
 ) -> dict[str, Fit]:
     sets = [{block.name: moments_of(block.channels) for block in blocks} for _ in range(2)]
     good = {block.name: block for block in blocks}
-    entries = Exposed(student, [block.entry for block in blocks])
-    exits = Exposed(teacher, [block.exit for block in blocks])
+    entered, left = [block.entry for block in blocks], [block.exit for block in blocks]
+    same = teacher is student
+    entries = Exposed(student, [*entered, *left] if same else entered)
+    exits = entries if same else Exposed(teacher, left)
     for number, feed in enumerate(samples.all()):
-        made, wanted = entries(feed), exits(feed)
+        made = entries(feed)
+        wanted = made if same else exits(feed)
         for block in list(good.values()):
             entry, exit_ = made[block.entry], wanted[block.exit]
             if entry.shape != exit_.shape or not (_finite(entry) and _finite(exit_)):

@@ -2,8 +2,12 @@
 
 In place of a block come its entry, its entry scaled by channel, or a fitted map; all that save
 anything are run on held-out samples, and the one goes that loses least for the cost it saves. Then
-the rest is measured again, as far as it can matter: what was worth more before than the best is now
-is not tried, for with another block gone it would hardly be worth less.
+the rest is measured again, as far as it can matter: what lost more before than could be taken now
+is not tried, for with another block gone it would hardly lose less.
+
+Where a share of the cost is asked for, what reaches it at once competes at each step, too: by what
+it loses, whatever it saves beyond that. The way that loses least of those that got there is taken.
+A model is run no further than until it has lost more than the best of its kind.
 """
 
 from __future__ import annotations
@@ -29,9 +33,10 @@ from onnxopt.pruning.blocks.plan import Affine, Block
 
 How = Literal["identity", "scale", "map"]
 Cost = Callable[[ir.Model], float]
-Noise = Callable[[Path], float]
+Noise = Callable[[Path, float], float]
 """Says how far a model is from the one that nothing was taken from: noise over signal of outputs,
-as `Judge.judge(path).noise` is, on samples that nothing was fitted on. Infinite: of no use."""
+as `Judge.noise` does, on samples that nothing was fitted on. Infinite: of no use. What is above the
+second argument need not be told any further than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +101,8 @@ def remove_blocks(
     `model` stays as it is. Maps are fitted on `samples` without those held back, which choose the
     ridge; `noise` judges each model, on the held ones or on others. `cost` says what a model costs,
     in any unit: MACs where it is not given. A block with a node or tensor of `protect` stays in,
-    and so does one whose loss could not be measured.
+    and so does one whose loss could not be measured. Where the cost cannot be reached, as many go
+    as can.
     """
     search = _Search(
         model=model,
@@ -106,16 +112,23 @@ def remove_blocks(
         protect=frozenset(protect),
         hows=tuple(hows),
         kinds=frozenset(kinds),
+        target=budget.cost,
         max_memory=max_memory,
         progress=progress,
     )
+    most = math.inf if budget.min_sqnr is None else 10 ** (-budget.min_sqnr / 10)
     point = Point(model=model, removed=(), cost=1.0, noise=0.0)
+    way: list[Point] = []
+    best: list[Point] = []
     while not _is_enough(point, budget):
-        best = search.next(point)
-        if best is None or (budget.min_sqnr is not None and decibel(best.noise) < budget.min_sqnr):
-            return
-        point = search.without(point, best)
-        yield point
+        step, last = search.next(point, most)
+        if last is not None:
+            best, most = [*way, search.without(point, last)], last.noise
+        if step is None:
+            break
+        point = search.without(point, step)
+        way.append(point)
+    yield from best or way
 
 
 def _is_enough(point: Point, budget: Budget) -> bool:
@@ -128,9 +141,21 @@ def count_macs(model: ir.Model) -> float:
     return float(sum(known_macs(node) or 0 for node in model.graph))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Choice:
+    """What could be done about a block, before it is tried: `seen` is what the exit would lose."""
+
+    block: Block
+    how: How
+    patch: Affine | None
+    seen: float
+    cost: float
+    saved: float
+
+
 @dataclass(kw_only=True)
 class _Search:
-    """What stays the same while blocks go, and what each was worth when it was last tried."""
+    """What stays the same while blocks go, and by how much each last raised the noise."""
 
     model: ir.Model
     samples: Samples
@@ -139,44 +164,83 @@ class _Search:
     protect: frozenset[str]
     hows: Sequence[How]
     kinds: frozenset[str]
+    target: float | None
     max_memory: int
     progress: Progress | None
 
     def __post_init__(self) -> None:
         self.whole = self.cost(self.model)
-        self.worth: dict[tuple[str, How], float] = {}
+        self.raised: dict[tuple[object, ...], float] = {}
 
-    def next(self, point: Point) -> Trial | None:
-        """Return the trial that loses least for what it saves; None where nothing can go."""
-        blocks = [block for block in find_blocks(point.model) if self._may_go(block)]
+    def next(self, point: Point, most: float) -> tuple[Trial | None, Trial | None]:
+        """Return what to go on with, and what reaches the target at once: each the best, if any.
+
+        The first loses least for what it saves, the second least of all. Both lose less than
+        `most`, and the first less than the second: else going on leads nowhere.
+        """
+        step, last, paid = None, None, math.inf
+        choices = self._choices(point, most)
+        for number, choice in enumerate(choices):
+            ends = self._reaches(choice)
+            limit = most if ends else min(most, point.noise + paid * choice.saved)
+            if self._least(point, choice.block, choice.how) >= limit:
+                continue
+            noise = self._measure(point, choice, limit)
+            self.raised[_key(choice.block, choice.how)] = noise - point.noise
+            if self.progress is not None:
+                text = f"trying without {choice.block.name}"
+                self.progress(text, (number + 1) / len(choices))
+            if not noise < limit:
+                continue
+            if ends:
+                last, most = _trial(choice, noise), noise
+            else:
+                step, paid = _trial(choice, noise), (noise - point.noise) / choice.saved
+        return step, last
+
+    def _choices(self, point: Point, most: float) -> list[_Choice]:
+        """Return what saves anything and may lose less than `most`, the likely best in front."""
+        blocks = [
+            block
+            for block in find_blocks(point.model)
+            if self._may_go(block)
+            and self._has(block.exit)
+            and any(self._least(point, block, how) < most for how in self.hows)
+        ]
         fitted = fit_blocks(
             self.model,
             point.model,
-            [block for block in blocks if self._has(block.exit)],
+            blocks,
             self.samples,
             max_memory=self.max_memory,
             progress=self.progress,
         )
-        choices = [
-            (self.worth.get((found.block.name, how), -math.inf), found, how)
-            for found in fitted.values()
-            for how in self.hows
-        ]
-        choices.sort(key=lambda choice: choice[0])
-        best, least = None, math.inf
-        for number, (worth, found, how) in enumerate(choices):
-            if worth >= least:
-                break
-            trial = self._try(point, found, how)
-            if self.progress is not None:
-                self.progress(f"trying without {found.block.name}", (number + 1) / len(choices))
-            if trial is None:
-                continue
-            paid = (trial.noise - point.noise) / trial.saved
-            self.worth[found.block.name, how] = paid
-            if paid < least:
-                best, least = trial, paid
-        return best
+        found = [self._choice(point, fit, how) for fit in fitted.values() for how in self.hows]
+        return sorted((choice for choice in found if choice.saved > 0), key=self._rank)
+
+    def _choice(self, point: Point, found: Fit, how: How) -> _Choice:
+        patch, seen = {
+            "identity": (None, found.lost_identity),
+            "scale": (found.scale, found.lost_scale),
+            "map": (found.full, found.lost_full),
+        }[how]
+        cost = self.cost(_bypassed(point.model, found.block, patch)) / self.whole
+        return _Choice(
+            block=found.block, how=how, patch=patch, seen=seen, cost=cost, saved=point.cost - cost
+        )
+
+    def _rank(self, choice: _Choice) -> tuple[bool, float]:
+        """Return what choices are tried in the order of: what ends the search, and is good."""
+        ends = self._reaches(choice)
+        lost = self.raised.get(_key(choice.block, choice.how), choice.seen)
+        return not ends, lost if ends else lost / choice.saved
+
+    def _least(self, point: Point, block: Block, how: How) -> float:
+        """Return what leaving a block out loses at least, as far as it was ever tried."""
+        return point.noise + self.raised.get(_key(block, how), -math.inf)
+
+    def _reaches(self, choice: _Choice) -> bool:
+        return self.target is not None and choice.cost <= self.target
 
     def _may_go(self, block: Block) -> bool:
         return block.kind in self.kinds and not self.protect & {
@@ -187,36 +251,44 @@ class _Search:
         """Tell whether the whole model has a tensor, too: a map's own output is none of it."""
         return any(value.name == name for node in self.model.graph for value in node.outputs)
 
-    def _try(self, point: Point, found: Fit, how: How) -> Trial | None:
-        """Run a model without a block; None where that saves nothing or cannot be run."""
-        patch = {"identity": None, "scale": found.scale, "map": found.full}[how]
-        lost = {"identity": None, "scale": found.lost_scale, "map": found.lost_full}[how]
-        model = point.model.clone()
-        bypass(model, found.block, patch)
-        saved = (self.cost(point.model) - self.cost(model)) / self.whole
-        if saved <= 0:
-            return None
-        noise = self._measure(model)
-        if not math.isfinite(noise):
-            return None
-        return Trial(block=found.block, how=how, noise=noise, saved=saved, seen=lost, patch=patch)
-
-    def _measure(self, model: ir.Model) -> float:
+    def _measure(self, point: Point, choice: _Choice, most: float) -> float:
+        model = _bypassed(point.model, choice.block, choice.patch)
         with tempfile.TemporaryDirectory(prefix="onnxopt-") as folder:
             path = Path(folder) / "without.onnx"
             io.save(model, path)
             try:
-                return self.noise(path)
+                return self.noise(path, most)
             except OnnxOptError:
                 return math.inf
 
     def without(self, point: Point, trial: Trial) -> Point:
         """Return a model that a block of a trial has gone from."""
-        model = point.model.clone()
-        bypass(model, trial.block, trial.patch)
+        model = _bypassed(point.model, trial.block, trial.patch)
         return Point(
             model=model,
             removed=(*point.removed, trial),
             cost=self.cost(model) / self.whole,
             noise=trial.noise,
         )
+
+
+def _key(block: Block, how: How) -> tuple[object, ...]:
+    """Return what a choice is known by when other blocks have gone: entries may change names."""
+    return block.exit, block.nodes, how
+
+
+def _bypassed(model: ir.Model, block: Block, patch: Affine | None) -> ir.Model:
+    made = model.clone()
+    bypass(made, block, patch)
+    return made
+
+
+def _trial(choice: _Choice, noise: float) -> Trial:
+    return Trial(
+        block=choice.block,
+        how=choice.how,
+        noise=noise,
+        saved=choice.saved,
+        seen=None if choice.patch is None else choice.seen,
+        patch=choice.patch,
+    )

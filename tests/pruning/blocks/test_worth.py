@@ -20,7 +20,7 @@ from tests.quantizing.repair.nets import normal
 
 def judged(model, feeds):
     judge = Judge(io.to_proto(model).SerializeToString(), feeds)
-    return lambda path: judge.judge(path).noise
+    return judge.noise
 
 
 def weakened(model, weight, share):
@@ -89,12 +89,65 @@ def test_what_is_protected_or_cannot_be_measured_stays():
     points = removed(model, feeds, Budget(blocks=2), protect=(inside,), hows=("identity",))
     assert all(inside not in trial.block.nodes for trial in points[-1].removed)
     samples = Samples(lambda: feeds)
-    assert not list(remove_blocks(model, samples, lambda path: math.inf, Budget(blocks=1)))
+    assert not list(remove_blocks(model, samples, lambda path, most: math.inf, Budget(blocks=1)))
 
-    def broken(path):
+    def broken(path, most):
         raise DataError("it does not run", "")
 
     assert not list(remove_blocks(model, samples, broken, Budget(blocks=1)))
+
+
+def pretended(losses, otherwise):
+    """Say what is lost by which of attention (a) and MLP (p) of two layers is gone."""
+    first = {"n4": "a0", "n14": "p0", "n20": "a1", "n30": "p1"}
+    tried = []
+
+    def noise(path, most):
+        left = {node.name for node in io.load(path).graph}
+        gone = " ".join(sorted(part for node, part in first.items() if node not in left))
+        tried.append((gone, most))
+        return losses.get(gone, otherwise)
+
+    return noise, tried
+
+
+@pytest.mark.parametrize(
+    ("layer", "taken"), [(0.12, [["h1"]]), (0.2, [["h1"], ["h1", "h2"]])], ids=["layer", "halves"]
+)
+def test_the_way_to_a_cost_that_loses_least_is_taken(layer, taken):
+    """The MLP of the first layer pays best by itself; a layer, or both MLPs, are half."""
+    model, feeds = transformer(), sentences(8)
+    losses = {"p0": 0.03, "a0": 0.06, "a1": 0.05, "p1": 0.1, "p0 p1": 0.15, "a0 p0": layer}
+    noise, tried = pretended(losses, 0.9)
+    points = list(
+        remove_blocks(
+            model, Samples(lambda: feeds), noise, Budget(cost=0.5), hows=("identity",),
+            kinds=("residual", "layer"),
+        )
+    )  # fmt: skip
+    assert [[trial.block.exit for trial in point.removed] for point in points] == taken
+    assert points[-1].noise == min(layer, 0.15)
+    assert points[-1].cost <= 0.5
+    tries = [gone for gone, _ in tried]
+    assert ("p0 p1" in tries) == (layer > 0.03 + 0.1), "what must lose more is not tried"
+
+
+def test_nothing_is_run_further_than_it_can_matter():
+    model, feeds, hows = transformer(), sentences(16), ("identity", "map")
+    plain = removed(model, feeds, Budget(cost=0.5), hows=hows)
+    judge, seen = Judge(io.to_proto(model).SerializeToString(), feeds[-4:]), []
+
+    def whole(path, most):
+        seen.append(most)
+        return judge.judge(path).noise
+
+    same = list(remove_blocks(model, Samples(lambda: feeds), whole, Budget(cost=0.5), hows=hows))
+    names = [
+        [(trial.block.name, trial.how) for trial in found[-1].removed] for found in (plain, same)
+    ]
+    assert names[0] == names[1]
+    assert plain[-1].noise == pytest.approx(same[-1].noise)
+    assert min(seen) < math.inf
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 29])
