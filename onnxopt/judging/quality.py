@@ -23,6 +23,8 @@ EXACT = {"session.x64quantprecision": "1"}
 
 _MOST_CLASSES = 100_000
 _SURE = 0.5
+_FEWEST, _ERRORS = 8, 3.0
+"""Samples, and standard errors of their mean, by which a model is known to be worse."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,33 +91,35 @@ class Judge:
         return self.compare(run(session, feed, self.names) for feed in self.feeds)
 
     def noise(self, model: Path | str | bytes, at_most: float = math.inf) -> float:
-        """Return the noise of a model, or that of the first samples once it is above `at_most`.
+        """Return the noise of a model, or about that much once it is surely above `at_most`.
 
-        Each sample can only add to it, so that nothing is missed by those that are not run.
+        It is where the first samples alone come to more, or are above their shares of it by some
+        standard errors: what is far off is known by a few.
         """
         session = open_session(model, config=EXACT if self.exact else None)
-        lost = np.zeros(len(self.judged))
-        found = 0.0
-        for feed, wanted in zip(self.feeds, self.wanted, strict=True):
+        whole = self._energies.sum(axis=1)
+        lost, found, above = np.zeros(len(self.judged)), 0.0, []
+        for feed, wanted, energy in zip(self.feeds, self.wanted, self._energies.T, strict=True):
             outputs = run(session, feed, self.names)
-            lost += [_lost(wanted[place], outputs[place]) for place in self.judged]
-            found = float(_ratios(lost, self._energies).mean()) if len(lost) else 0.0
+            more = np.array([_lost(wanted[place], outputs[place]) for place in self.judged])
+            lost += more
+            found = _mean(_ratios(lost, whole))
             if found > at_most:
                 break
+            if math.isfinite(at_most):
+                above.append(_mean(_ratios(more, whole)) - at_most * _mean(_ratios(energy, whole)))
+                if _is_positive(above):
+                    return at_most + len(self.feeds) * float(np.mean(above))
         return found
 
     @cached_property
     def _energies(self) -> Array:
-        """What the float outputs come to over all feeds, as squares, [judged outputs]."""
-        return np.array(
-            [
-                sum(
-                    float(np.square(np.asarray(made[place], np.float64)).sum())
-                    for made in self.wanted
-                )
-                for place in self.judged
-            ]
-        )
+        """The sums of the squares of the float outputs, [judged outputs, feeds]."""
+        energies = [
+            [float(np.square(np.asarray(made[place], np.float64)).sum()) for made in self.wanted]
+            for place in self.judged
+        ]
+        return np.array(energies).reshape(len(self.judged), len(self.feeds))
 
     def compare(self, found: Iterable[Sequence[Any]]) -> Quality:
         """Hold outputs, in the order of the feeds, against those of the float model."""
@@ -169,6 +173,19 @@ def _ratios(lost: Array, kept: Array) -> Array:
     """Return noise over signal; 0 where nothing is lost, infinite where something is of nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(lost == 0, 0.0, np.where(kept > 0, lost / kept, math.inf))
+
+
+def _mean(ratios: Array) -> float:
+    """Return the mean over outputs; nothing is lost where there are none."""
+    return float(ratios.mean()) if len(ratios) else 0.0
+
+
+def _is_positive(found: Sequence[float]) -> bool:
+    """Tell whether the mean of what numbers are drawn from is surely above nothing."""
+    if len(found) < _FEWEST:
+        return False
+    error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+    return float(np.mean(found)) > _ERRORS * error
 
 
 def _lost(want: Any, got: Any) -> float:

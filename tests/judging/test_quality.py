@@ -6,6 +6,8 @@ import pytest
 from onnxopt.graph import io
 from onnxopt.judging.quality import Judge, decibel
 from onnxopt.quantizing.insert.qdq import insert
+from onnxopt.runtime.sessions.session import run
+from tests.quantizing.repair.nets import net, normal
 from tests.quantizing.small import outputs, pictures, samples, solved, sqnr
 
 
@@ -46,6 +48,25 @@ def test_noise_is_not_asked_for_further_than_it_matters(judged):
     assert judge.noise(made) == judge.noise(made, whole) == pytest.approx(whole)
     assert 0 < judge.noise(made, 0.0) < whole / 2
     assert whole / 2 < judge.noise(made, whole / 2) < whole
+
+
+def test_what_is_far_off_is_known_by_a_few_samples(monkeypatch):
+    text, weight = "(float[N,6] x) => (float[N,3] y) { y = MatMul(x, w) }", normal(6, 3)
+    model = net(text, w=weight).SerializeToString()
+    made = net(text, w=weight + 0.1 * normal(6, 3, seed=1)).SerializeToString()
+    judge = Judge(model, [{"x": normal(8, 6, seed=number)} for number in range(64)])
+    whole, runs = judge.judge(made).noise, []
+
+    def counted(*given):
+        runs.append(1)
+        return run(*given)
+
+    monkeypatch.setattr("onnxopt.judging.quality.run", counted)
+    assert judge.noise(made, 0.5 * whole) == pytest.approx(whole, rel=0.4)
+    assert len(runs) < 24
+    runs.clear()
+    assert judge.noise(made, 1.001 * whole) == pytest.approx(whole)
+    assert len(runs) == 64
 
 
 def test_numbers_that_are_none_are_infinitely_bad(judged):
