@@ -98,14 +98,14 @@ class Judge:
         """
         session = open_session(model, config=EXACT if self.exact else None)
         whole = self._energies.sum(axis=1)
-        lost, found, above = np.zeros(len(self.judged)), 0.0, []
+        lost, seen, found, above = np.zeros(len(whole)), np.zeros(len(whole)), 0.0, []
         for feed, wanted, energy in zip(self.feeds, self.wanted, self._energies.T, strict=True):
             outputs = run(session, feed, self.names)
             more = np.array([_lost(wanted[place], outputs[place]) for place in self.judged])
-            lost += more
+            lost, seen = lost + more, seen + energy
             found = _mean(_ratios(lost, whole))
             if found > at_most:
-                break
+                return _mean(_ratios(lost, seen))
             if math.isfinite(at_most):
                 above.append(_mean(_ratios(more, whole)) - at_most * _mean(_ratios(energy, whole)))
                 if _is_positive(above):

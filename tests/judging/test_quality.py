@@ -46,8 +46,8 @@ def test_noise_is_not_asked_for_further_than_it_matters(judged):
     made = io.to_proto(made).SerializeToString()
     whole = judge.judge(made).noise
     assert judge.noise(made) == judge.noise(made, whole) == pytest.approx(whole)
-    assert 0 < judge.noise(made, 0.0) < whole / 2
-    assert whole / 2 < judge.noise(made, whole / 2) < whole
+    assert judge.noise(made, 0.0) > 0
+    assert judge.noise(made, whole / 2) > whole / 2
 
 
 def test_what_is_far_off_is_known_by_a_few_samples(monkeypatch):
