@@ -197,10 +197,11 @@ class PruneConfig:
     and `mask` (an earlier decision, `masks.npz`) says how much goes. `scope` spreads `sparsity`
     over each layer alone or over all. `protect` names nodes and tensors that stay as they are.
     `ridge` is a share of a Gram matrix's mean diagonal; None: chosen on held-out samples. `teach`
-    adds a last pass against the blocks of the model that was given. `multiple` is what widths are
-    cut to; None: what the target's kernels like. `mask_out` keeps the decision beside a model that
-    is left as it is. Samples, metric and gates are as in `QuantizeConfig`, but that only what
-    `shrinks` has to be faster.
+    adds a last pass against the blocks of the model that was given, `learn` so many passes of
+    gradient steps through all layers against its outputs. `multiple` is what widths are cut to;
+    None: what the target's kernels like. `mask_out` keeps the decision beside a model that is left
+    as it is. Samples, metric and gates are as in `QuantizeConfig`, but that only what `shrinks` has
+    to be faster.
     """
 
     target: Target = TARGETS["portable"]
@@ -216,6 +217,7 @@ class PruneConfig:
     solver: str = "exact"
     ridge: float | None = None
     teach: bool = False
+    learn: int = 0
     multiple: int | None = None
     mask: str | None = None
     mask_out: str | None = None
@@ -253,11 +255,14 @@ class PruneConfig:
                 f"{' and '.join(self._amounts())} exclude each other", "give one of them"
             )
         self._check_structure()
-        if not self.refit and (self.teach or self.ridge is not None or self.solver != "exact"):
+        taught = self.teach or self.learn > 0
+        if not self.refit and (taught or self.ridge is not None or self.solver != "exact"):
             raise OnnxOptError(
                 "without a refit there is nothing to solve or to teach",
-                "leave out --no-refit, or --solver, --ridge and --teach",
+                "leave out --no-refit, or --solver, --ridge, --teach and --learn",
             )
+        if self.learn < 0:
+            raise OnnxOptError(f"{self.learn} passes cannot be learned", "give --learn 8")
         _check_drop(self.metric, self.max_drop)
 
     def _amounts(self) -> list[str]:

@@ -98,6 +98,7 @@ class Pruning(Task[PruneConfig]):
             importance=self.config.importance,
             solver=self.config.solver if self.given is not None and self.config.refit else "",
             ridge=outcome.ridge,
+            learned=outcome.learned,
             calibration=self.calibration_of(),
             steps=tuple(candidate.transformation.steps),
             parts=outcome.parts,

@@ -340,3 +340,25 @@ def test_a_last_refit_that_errs_more_is_undone(model, monkeypatch):
 
     monkeypatch.setattr(making, "teach", spoil)
     assert onnxopt.prune(model, teach=True, **asked).quality[0].sqnr_p5_db == pytest.approx(wanted)
+
+
+def test_layers_learn_what_the_model_makes(model):
+    asked = {"sparsity": 0.5, "calibration": feeds(64), "measure": False}
+    before = onnxopt.prune(model, **asked)
+    after = onnxopt.prune(model, learn=4, **asked)
+    assert before.learned is None
+    assert after.learned.kept > 0
+    assert len(after.learned.passes) == 4
+    assert after.quality[0].sqnr_p5_db > before.quality[0].sqnr_p5_db
+    assert "learned in" in pruned.made_for(after)
+
+
+def test_learning_keeps_the_pattern_of_zeros(model, tmp_path):
+    out = tmp_path / "o.onnx"
+    asked = {"structure": "2:4", "calibration": feeds(48), "measure": False}
+    assert onnxopt.prune(model, out, learn=12, **asked).learned.kept > 0
+    for each in onnx.load(out).graph.initializer:
+        array = numpy_helper.to_array(each)
+        if array.ndim == 4 and array.shape[1] % 4 == 0:
+            fours = (array != 0).transpose(0, 2, 3, 1).reshape(-1, 4)
+            assert fours.sum(axis=1).max() <= 2

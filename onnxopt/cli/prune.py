@@ -101,6 +101,14 @@ from onnxopt.errors import OnnxOptError
 @click.option(
     "--teach", is_flag=True, help="Refit once more, block by block, against MODEL's own blocks."
 )
+@click.option(
+    "--learn",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="PASSES",
+    help="Then let all layers learn MODEL's outputs by gradient steps, in so many passes over the "
+    "samples; 8 is a good start. Minutes for an image classifier.",
+)
 @click.option("--mask", metavar="FILE", help="Take out what these masks say (.npz).")
 @click.option(
     "--mask-out",

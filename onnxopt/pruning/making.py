@@ -26,9 +26,10 @@ from onnxopt.pruning.factored import factorable
 from onnxopt.pruning.factoring import factored
 from onnxopt.pruning.groups.cutting import remove
 from onnxopt.pruning.groups.finding import find_groups
+from onnxopt.pruning.learning.learn import learn
 from onnxopt.pruning.teaching import teach
 from onnxopt.pruning.zeros import Zeros
-from onnxopt.report import FrozenPart, PrunedPart, PrunePoint
+from onnxopt.report import FrozenPart, Learned, PrunedPart, PrunePoint
 from onnxopt.runtime.comparing.compare import verify
 from onnxopt.runtime.machine.isa import usable_cores
 
@@ -48,6 +49,7 @@ class Outcome:
     front: tuple[PrunePoint, ...] = ()
     keep: Mapping[str, Array] = field(default_factory=dict)
     ridge: float | None = None
+    learned: Learned | None = None
 
 
 @dataclass(kw_only=True)
@@ -77,9 +79,11 @@ class Maker:
             "2:4": self.zeros,
         }
         found = ways[self.config.structure]()
-        if self.config.teach and found.model is not None and self.samples is not None:
-            return replace(found, model=self.taught(found.model, self.samples))
-        return found
+        if found.model is None or self.samples is None:
+            return found
+        if self.config.teach:
+            found = replace(found, model=self.taught(found.model, self.samples))
+        return self.learned(found, self.samples) if self.config.learn else found
 
     def taught(self, model: ir.Model, samples: Samples) -> ir.Model:
         """Refit a result block by block; keep it as it was where that errs more."""
@@ -94,6 +98,26 @@ class Maker:
         )
         better = self.judge is None or self.noise(refitted) < self.noise(model)
         return refitted if better else model
+
+    def learned(self, found: Outcome, samples: Samples) -> Outcome:
+        """Let a result learn by gradient steps; keep it as it was where that errs more."""
+        assert found.model is not None
+        pupil = found.model.clone()
+        told = learn(
+            self.model,
+            pupil,
+            samples,
+            passes=self.config.learn,
+            protect=self.config.protect,
+            seed=self.config.seed,
+            room=self.config.max_memory // 2,
+            progress=self.progress,
+        )
+        if told is None:
+            return found
+        if told.kept and (self.judge is None or self.noise(pupil) < self.noise(found.model)):
+            return replace(found, model=pupil, learned=told)
+        return replace(found, learned=replace(told, kept=0))
 
     def noise(self, model: ir.Model) -> float:
         """Return the noise of a model's outputs over their energy."""

@@ -35,6 +35,8 @@ def made_for(report: PruneReport) -> str:
     if report.solver:
         ridge = "" if report.ridge is None else f", ridge {report.ridge:.3g}"
         parts.append(f"refitted ({report.solver}{ridge})")
+    if report.learned is not None and report.learned.kept:
+        parts.append(f"learned in {plural(report.learned.kept, 'pass')}")
     return ", ".join([*parts, *([] if report.solver else ["not refitted"])])
 
 

@@ -34,6 +34,7 @@ from onnxopt.report.plain import plain
 from onnxopt.report.pruning import (
     Attempt,
     FrozenPart,
+    Learned,
     PrunedPart,
     PrunePoint,
     PruneReport,
@@ -84,6 +85,7 @@ __all__ = [
     "Hotspots",
     "InspectReport",
     "Interval",
+    "Learned",
     "Measurement",
     "Metric",
     "NodeInfo",

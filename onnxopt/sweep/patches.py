@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,9 +38,14 @@ def read_by(x: Array, node: ir.Node, model: ir.Model) -> Array:
     """Return what a Conv or a product multiplies its weight by: [groups, rows, columns]."""
     if node.op_type != "Conv":
         return multiplied(x)
-    weight = facts.shape(node.inputs[1])
+    weight = facts.static_shape(node.inputs[1])
     assert weight is not None
     opset = model.opset_imports.get("", 0)
+    return convolved(x, window_of(node, weight, x.shape, opset))
+
+
+def window_of(node: ir.Node, weight: Sequence[int], shape: Sequence[int], opset: int) -> Window:
+    """Return how a Conv moves over an input, from the shapes of weight and input."""
     rank = len(weight) - 2
 
     def whole(name: str, otherwise: int) -> tuple[int, ...]:
@@ -48,23 +53,14 @@ def read_by(x: Array, node: ir.Node, model: ir.Model) -> Array:
         return tuple(found) if found else (otherwise,) * rank
 
     window = Window(
-        kernel=tuple(int(size) for size in weight[2:]),  # type: ignore[arg-type]
+        kernel=tuple(int(size) for size in weight[2:]),
         strides=whole("strides", 1),
         dilations=whole("dilations", 1),
         pads=(*whole("pads", 0), *((0,) * rank))[: 2 * rank],
         groups=int(facts.attribute(node, "group", opset) or 1),
     )
     auto = str(facts.attribute(node, "auto_pad", opset) or "NOTSET")
-    if auto != "NOTSET":
-        pads = padding(auto, x.shape[2:], window)
-        window = Window(
-            kernel=window.kernel,
-            strides=window.strides,
-            dilations=window.dilations,
-            pads=pads,
-            groups=window.groups,
-        )
-    return convolved(x, window)
+    return window if auto == "NOTSET" else replace(window, pads=padding(auto, shape[2:], window))
 
 
 def convolved(x: Array, window: Window, most: int | None = None) -> Array:
