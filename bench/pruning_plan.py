@@ -100,11 +100,13 @@ class Candidate:
 
 
 _PLAIN = "--no-measure"
+LEARNED, PASSES = "onnxopt learned", 8
 _NO_REFIT = ("--no-refit", _PLAIN)
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
         Candidate(name="onnxopt", everywhere=True),
+        Candidate(name=LEARNED, options=("--learn", f"{PASSES}", _PLAIN)),
         Candidate(name="onnxopt by layer", options=("--scope", "layer", _PLAIN)),
         Candidate(name="onnxopt l2", options=("--importance", "l2", _PLAIN)),
         Candidate(name="onnxopt wanda", options=("--importance", "wanda", _PLAIN)),
@@ -135,9 +137,16 @@ CANDIDATES = {
     )
 }
 RANDOM = ("onnxopt random", "onnxopt random without refit")
-_USUAL = ("onnxopt", *RANDOM, "onnxopt l2 without refit")
-_CURVE = (*_USUAL, "onnxopt without refit", "onnxsim l2")
-_CHANNELS = (*_CURVE, "onnxopt l2", "onnxsim wanda", "onnxsim l2 global", "onnxsim l2 finetuned")
+_USUAL = ("onnxopt", LEARNED, *RANDOM, "onnxopt l2 without refit")
+_CURVE = ("onnxopt", *RANDOM, "onnxopt l2 without refit", "onnxopt without refit", "onnxsim l2")
+_CHANNELS = (
+    *_CURVE,
+    LEARNED,
+    "onnxopt l2",
+    "onnxsim wanda",
+    "onnxsim l2 global",
+    "onnxsim l2 finetuned",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +175,7 @@ class Trial:
 CURVE = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 NETS = ("fashion_cnn", "fashion_residual")
 _ASKED = (0.25, 0.5)
-MACS = {0.9: 1, 0.8: None, 0.7: None, 0.6: 1}
+MACS = {0.9: 1, 0.8: 2, 0.7: 2, 0.6: 1}
 """Shares of EfficientNet-Lite0's multiplications that are left, and on how many splits."""
 HALF_DENSE = 0.526
 """What is left of MiniLM's multiplications at 128 tokens where dense layers have half of theirs.
@@ -205,7 +214,7 @@ def _photographs() -> Iterator[Trial]:
             task=TASKS["efficientnet_lite0"],
             options=("--structure", "channel", "--target-macs", f"{share:g}"),
             how=f"macs={share:g}",
-            candidates=(*_USUAL, "onnxsim l2") if splits else _CHANNELS,
+            candidates=(*_USUAL, "onnxsim l2") if splits == 1 else _CHANNELS,
             splits=splits,
         )
     yield Trial(
