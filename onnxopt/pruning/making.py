@@ -113,8 +113,6 @@ class Maker:
             room=self.config.max_memory // 2,
             progress=self.progress,
         )
-        if told is None:
-            return found
         if told.kept and (self.judge is None or self.noise(pupil) < self.noise(found.model)):
             return replace(found, model=pupil, learned=told)
         return replace(found, learned=replace(told, kept=0))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from onnxopt.render import judged
 from onnxopt.render.rows import ChangeRow, totals
 from onnxopt.render.words import decibel, milliseconds, optional_db, percent_change
-from onnxopt.report import FrozenPart, PrunedPart, PrunePoint, PruneReport
+from onnxopt.report import FrozenPart, Learned, PrunedPart, PrunePoint, PruneReport
 from onnxopt.text import plural
 
 FRONT_HEADER = ("choice", "MACs", "weights", "SQNR", "metric", "speed")
@@ -35,9 +35,19 @@ def made_for(report: PruneReport) -> str:
     if report.solver:
         ridge = "" if report.ridge is None else f", ridge {report.ridge:.3g}"
         parts.append(f"refitted ({report.solver}{ridge})")
-    if report.learned is not None and report.learned.kept:
-        parts.append(f"learned in {plural(report.learned.kept, 'pass')}")
+    if report.learned is not None:
+        parts.append(learned(report.learned))
     return ", ".join([*parts, *([] if report.solver else ["not refitted"])])
+
+
+def learned(told: Learned) -> str:
+    """Say what gradient steps came to: `learned in 8 passes (error -34 %)`."""
+    if told.reason:
+        return f"nothing learned: {told.reason}"
+    if not told.kept or not told.before:
+        return "nothing learned: no pass gained anything on samples that were put aside"
+    change = percent_change(told.before, told.passes[told.kept - 1])
+    return f"learned in {plural(told.kept, 'pass')} (error {change})"
 
 
 def calibration(report: PruneReport) -> str:

@@ -87,12 +87,13 @@ class Learned:
 
     `before` and `passes`, the error in front of the first pass and after each, are sums over what
     was learned of E[(t - s)²] / Var[t], t of the model that was given. `kept` is the pass that was
-    kept, counted from 1; 0 where none gained anything.
+    kept, counted from 1; 0 where none gained anything. `reason` says why nothing could learn.
     """
 
-    before: float
-    passes: tuple[float, ...]
-    kept: int
+    before: float | None = None
+    passes: tuple[float, ...] = ()
+    kept: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from onnxopt.arrays import Array
-from onnxopt.graph import facts, io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.samples import Samples
 from onnxopt.pruning.learning.course import Course, course
-from onnxopt.pruning.learning.tape import Tape
+from onnxopt.pruning.learning.lesson import Lesson, initial, prepare
 from onnxopt.pruning.weights.solvers.solver import Adam
 from onnxopt.report import Learned
 from onnxopt.runtime.machine.isa import usable_cores
-from onnxopt.runtime.sessions.session import open_session, run
 from onnxopt.sweep import matrix
 from onnxopt.sweep.shelf import Shelf
 
@@ -51,207 +49,91 @@ def learn(
     seed: int = 0,
     room: int = 1 << 30,
     progress: Progress | None = None,
-) -> Learned | None:
+) -> Learned:
     """Let a model learn what another one makes, in place; weights of zero stay zero.
 
     Tensors are known by their names. `rate` is the first step as a share of a weight's usual size;
-    `blocks` tells whether sums behind residual blocks are learned too. Returns None where there is
-    nothing that could learn, or no sample that could be put aside.
+    `blocks` tells whether sums behind residual blocks are learned too. `room` is how many bytes of
+    what is given and wanted stay in memory. Nodes of `protect` are left as they are.
     """
     found = course(student, protect=protect)
+    if not found.weights or not found.aims:
+        return Learned(reason="no gradient is known from an output back to a weight")
+    feeds = (feed for _, feed in samples.numbered(_SEEN))
     with Shelf(room) as shelf:
-        lesson = _Lesson(student, found, shelf, samples.aside(_SEEN), blocks=blocks)
-        lesson.look(teacher, student, (feed for _, feed in samples.numbered(_SEEN)))
-        if not lesson.ready:
-            return None
-        learned, best = lesson.take(passes, rate, seed, progress)
+        aside = samples.aside(_SEEN)
+        lesson = prepare(teacher, student, found, feeds, aside, shelf, blocks=blocks)
+        if not lesson.tape.course.aims:
+            return Learned(reason="it makes nothing that the model makes too")
+        if not lesson.fit or not lesson.kept:
+            return Learned(reason="there are too few samples to put any aside")
+        pupil = _Pupil(lesson, rate)
+        # Products of one sample are small: samples side by side take less than cores do on each.
+        with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as pool:
+            learned, best = pupil.take(passes, seed, pool, progress)
     if learned.kept:
         _put(student, found, best)
     return learned
 
 
-class _Lesson:
-    """One student, its weights in units of their size, and the samples it learns from."""
+class _Pupil:
+    """The weights on their way, each in units of its usual size."""
 
-    def __init__(
-        self,
-        student: ir.Model,
-        found: Course,
-        shelf: Shelf,
-        aside: Callable[[int], bool],
-        *,
-        blocks: bool,
-    ) -> None:
-        self.shelf, self.aside, self.blocks = shelf, aside, blocks
-        self.opset = student.opset_imports.get("", 0)
-        self.course = found
-        self.fit: list[int] = []
-        self.kept: list[int] = []
-        self.scales: dict[str, float] = {}
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is anything to learn, and samples that tell how well it was."""
-        return bool(self.course.weights and self.course.aims and self.fit and self.kept)
-
-    def look(
-        self, teacher: ir.Model, student: ir.Model, feeds: Iterator[Mapping[str, Array]]
-    ) -> None:
-        """Compute what does not change: what nodes read from outside, and what is wanted."""
-        theirs = {value.name for value in _values(teacher)}
-        aims = [name for name in (*self.course.aims, *self._sums()) if name in theirs]
-        aims = list(dict.fromkeys(aims))
-        given, wanted = _Reader(student, self.course.given), _Reader(teacher, aims)
-        totals = {name: np.zeros(3) for name in aims}
-        for number, feed in enumerate(feeds):
-            (self.kept if self.aside(number) else self.fit).append(number)
-            for kind, reader in (("given", given), ("wanted", wanted)):
-                for name, array in reader.read(feed).items():
-                    self.shelf.put(number, f"{kind}:{name}", array)
-                    if kind == "wanted":
-                        flat = array.astype(np.float64).reshape(-1)
-                        totals[name] += np.array([flat.size, flat.sum(), flat @ flat])
-        for name, (count, total, square) in totals.items():
-            self.scales[name] = max(square / count - (total / count) ** 2, 1e-12)
-        made = self._fitting(aims)
-        self.course = Course(
-            nodes=self.course.nodes,
-            weights=self.course.weights,
-            given=self.course.given,
-            aims=tuple(made),
-        )
-
-    def _sums(self) -> list[str]:
-        """Return the sums of two tensors that both learn: ends of residual blocks."""
-        made = {value for node in self.course.nodes for value in node.outputs}
-        return [
-            node.outputs[0].name or ""
-            for node in self.course.nodes
-            if self.blocks and node.op_type == "Add" and all(v in made for v in node.inputs)
-        ]
-
-    def _fitting(self, aims: list[str]) -> list[str]:
-        """Return the aims of which the student makes as many numbers as the teacher."""
-        if not self.fit:
-            return []
-        self.tape = Tape(_with(self.course, aims), self.opset)
-        self.weights = {
-            name: _initial(self.course, name).astype(np.float32) for name in self.course.weights
-        }
-        found = self.tape.run(self.weights, self._held(self.fit[0], "given", self.course.given))
-        wanted = self._held(self.fit[0], "wanted", aims)
-        fitting = [name for name in aims if found[name].shape == wanted[name].shape]
-        self.tape = Tape(_with(self.course, fitting), self.opset)
-        return fitting
-
-    def _held(self, sample: int, kind: str, names: Collection[str]) -> dict[str, Array]:
-        return {name: self.shelf.get(sample, f"{kind}:{name}") for name in names}
-
-    def take(
-        self, passes: int, rate: float, seed: int, progress: Progress | None
-    ) -> tuple[Learned, dict[str, Array]]:
-        """Learn; return what came of it, and the best weights."""
+    def __init__(self, lesson: Lesson, rate: float) -> None:
+        self.lesson = lesson
+        self.weights = initial(lesson.tape.course)
         sizes = {n: math.sqrt(float(np.mean(w * w))) for n, w in self.weights.items()}
         usual = float(np.median([size for size in sizes.values() if size > 0] or [1.0]))
-        units = {name: max(size, _LEAST * usual) for name, size in sizes.items()}
-        steady = {name: w != 0 if w.any() else None for name, w in self.weights.items()}
-        solvers = {name: Adam(rate=rate) for name in self.weights}
-        for name, solver in solvers.items():
+        self.units = {n: np.float32(max(size, _LEAST * usual)) for n, size in sizes.items()}
+        # Zeros stay, but a bias of nothing else may begin to learn.
+        self.free = {n: w != 0 if w.any() else np.True_ for n, w in self.weights.items()}
+        self.solvers = {name: Adam(rate=rate) for name in self.weights}
+        for name, solver in self.solvers.items():
             solver.start(self.weights[name].shape)
+
+    def take(
+        self, passes: int, seed: int, pool: Executor, progress: Progress | None
+    ) -> tuple[Learned, dict[str, Array]]:
+        """Learn; return what came of it, and the weights of the best pass."""
         order = np.random.default_rng(seed)
-        steps = passes * math.ceil(len(self.fit) / _BATCH)
-        done, errors, best = 0, [], dict(self.weights)
-        # Products of one sample are small: samples side by side take less than cores do on each.
-        with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as pool:
-            before = self.error(pool)
-            for _ in range(passes):
-                for batch in _batches(order.permutation(self.fit)):
-                    share = (1 + math.cos(math.pi * done / steps)) / 2
-                    for name, gradient in self.slopes(batch, pool).items():
-                        unit, old = np.float32(units[name]), self.weights[name]
-                        new = solvers[name].step(old / unit, gradient * unit) * unit
-                        moved = np.asarray(old + np.float32(share) * (new - old), np.float32)
-                        mask = steady[name]
-                        self.weights[name] = moved if mask is None else moved * mask
-                    done += 1
-                    if progress is not None:
-                        progress("learning", done / steps)
-                errors.append(self.error(pool))
-                if errors[-1] <= min([before, *errors]):
-                    best = dict(self.weights)
-        kept = 0 if min(errors) >= before else int(np.argmin(errors)) + 1
+        steps = passes * math.ceil(len(self.lesson.fit) / _BATCH)
+        done, best, before = 0, dict(self.weights), self.error(pool)
+        errors: list[float] = []
+        for _ in range(passes):
+            for batch in _batches(order.permutation(self.lesson.fit)):
+                self.step(self.slopes(batch, pool), (1 + math.cos(math.pi * done / steps)) / 2)
+                done += 1
+                if progress is not None:
+                    progress("learning", done / steps)
+            found = self.error(pool)
+            if found < min([before, *errors]):
+                best = dict(self.weights)
+            errors.append(found)
+        kept = int(np.argmin(errors)) + 1 if min(errors, default=before) < before else 0
         return Learned(before=before, passes=tuple(errors), kept=kept), best
 
-    def slopes(self, batch: list[int], pool: ThreadPoolExecutor) -> dict[str, Array]:
+    def step(self, slopes: Mapping[str, Array], share: float) -> None:
+        """Move all weights by a share of what the solver says."""
+        for name, gradient in slopes.items():
+            unit, old = self.units[name], self.weights[name]
+            new = self.solvers[name].step(old / unit, gradient * unit) * unit
+            moved = old + np.float32(share) * (new - old)
+            self.weights[name] = np.asarray(moved * self.free[name], np.float32)
+
+    def slopes(self, batch: list[int], pool: Executor) -> dict[str, Array]:
         """Return the mean gradients of some samples."""
         total: dict[str, Array] = {}
-
-        def of(sample: int) -> dict[str, Array]:
-            given = self._held(sample, "given", self.course.given)
-            wanted = self._held(sample, "wanted", self.tape.course.aims)
-            return self.tape.learn(self.weights, given, wanted, self.scales)[1]
-
-        for found in pool.map(of, batch):
+        for found in pool.map(lambda sample: self.lesson.slopes(self.weights, sample), batch):
             for name, gradient in found.items():
                 share = gradient / np.float32(len(batch))
                 total[name] = total[name] + share if name in total else share
         return total
 
-    def error(self, pool: ThreadPoolExecutor) -> float:
+    def error(self, pool: Executor) -> float:
         """Return the mean error of the samples that were put aside."""
-
-        def of(sample: int) -> float:
-            found = self.tape.run(self.weights, self._held(sample, "given", self.course.given))
-            wanted = self._held(sample, "wanted", found)
-            return sum(
-                float(np.square(found[n] - wanted[n]).mean()) / self.scales[n] for n in found
-            )
-
-        return float(sum(pool.map(of, self.kept)) / len(self.kept))
-
-
-class _Reader:
-    """Hands out tensors of a model, whatever they are: inputs, or what nodes compute."""
-
-    def __init__(self, model: ir.Model, names: Collection[str]) -> None:
-        self.fed = [value.name or "" for value in model.graph.inputs if value.name in names]
-        self.made = [name for name in names if name not in self.fed]
-        if self.made:
-            inputs = [value.name or "" for value in model.graph.inputs]
-            part = ir.Model(
-                ir.convenience.extract(model.graph, inputs, self.made), ir_version=model.ir_version
-            )
-            part.opset_imports.update(model.opset_imports)
-            self.session = open_session(io.to_proto(part).SerializeToString())
-
-    def read(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Return them for one sample."""
-        found = {name: np.asarray(feed[name]) for name in self.fed}
-        if self.made:
-            wanted = {put.name for put in self.session.get_inputs()}
-            own = {name: array for name, array in feed.items() if name in wanted}
-            found |= dict(zip(self.made, run(self.session, own, self.made), strict=True))
-        return found
-
-
-def _values(model: ir.Model) -> Iterator[ir.Value]:
-    yield from model.graph.inputs
-    for node in model.graph:
-        yield from node.outputs
-
-
-def _with(found: Course, aims: Collection[str]) -> Course:
-    return Course(nodes=found.nodes, weights=found.weights, given=found.given, aims=tuple(aims))
-
-
-def _initial(found: Course, name: str) -> Array:
-    for node in found.nodes:
-        for value in node.inputs:
-            if value is not None and value.name == name:
-                held = facts.constant(value)
-                assert held is not None
-                return np.asarray(held)
-    raise KeyError(name)
+        kept = self.lesson.kept
+        found = pool.map(lambda sample: self.lesson.error(self.weights, sample), kept)
+        return float(sum(found) / len(kept))
 
 
 def _batches(order: Array) -> Iterator[list[int]]:

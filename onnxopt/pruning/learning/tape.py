@@ -27,7 +27,7 @@ class Tape:
     """A course that can be run: forwards for what it makes, backwards for gradients."""
 
     def __init__(self, course: Course, opset: int) -> None:
-        self.course = course
+        self.course, self.opset = course, opset
         self.steps = [
             _Step(
                 call=Call(node=node, opset=opset),

@@ -144,7 +144,18 @@ def test_what_gains_nothing_leaves_the_model_as_it_was():
 
 
 def test_without_samples_put_aside_nothing_is_learned():
-    assert learn(residual(), disturbed(residual()), Samples(lambda: pictures(4))) is None
+    found = learn(residual(), disturbed(residual()), Samples(lambda: pictures(4)))
+    assert not found.passes
+    assert "too few samples" in found.reason
+
+
+def test_a_model_without_weights_learns_nothing():
+    model = named(
+        parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
+        g (float[N,4] x) => (float[N,4] y) { y = Relu(x) }""")
+    )
+    found = learn(model, model.clone(), Samples(lambda: [{"x": normal(1, 4)}] * 20))
+    assert "no gradient" in found.reason
 
 
 def test_batches_hold_every_sample_once():
