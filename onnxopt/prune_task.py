@@ -18,11 +18,13 @@ from onnxopt.judging.quality import Judge, Quality
 from onnxopt.judging.samples import FEW
 from onnxopt.prove import Prover
 from onnxopt.pruning import masks, telling
+from onnxopt.pruning.contest import Contest, contest
 from onnxopt.pruning.making import Maker
 from onnxopt.quantizing.detect import is_quantized
 from onnxopt.report import (
     Calibration,
     Caution,
+    Difference,
     PruneReport,
 )
 from onnxopt.task import Task
@@ -75,7 +77,7 @@ class Pruning(Task[PruneConfig]):
         if self.given is not None:
             self.judge = Judge(self.teacher, self.held(self.given))
         scores = self.scores()
-        outcome = Maker(
+        maker = Maker(
             model=self.model,
             config=self.config,
             samples=self.given,
@@ -84,7 +86,8 @@ class Pruning(Task[PruneConfig]):
             identity=self.identity,
             made_up=partial(self.made_up, self.model),
             progress=self.progress,
-        ).outcome()
+        )
+        outcome = maker.outcome()
         report = PruneReport(
             input=before,
             output=before,
@@ -110,8 +113,10 @@ class Pruning(Task[PruneConfig]):
             masks.save(self.config.mask_out, outcome.keep, self.identity)
             return self.finished(report, status="masked", masks=self.config.mask_out)
         assert outcome.model is not None
-        report = self.judged(report, outcome.model, scores)
-        return self.written(report, self.result, output, "pruned")
+        report, result = self.judged(report, outcome.model, scores)
+        if self.config.structure == "rank":
+            report = self.contested(report, contest(maker, outcome.model))
+        return self.written(report, result, output, "pruned")
 
     def has_samples(self) -> bool:
         """Tell whether there is anything to judge and refit by."""
@@ -134,16 +139,15 @@ class Pruning(Task[PruneConfig]):
             source=self.described(), samples=self.given.count - held, held_out=held, method="refit"
         )
 
-    def judged(self, report: PruneReport, model: ir.Model, scores: Scores | None) -> PruneReport:
+    def judged(
+        self, report: PruneReport, model: ir.Model, scores: Scores | None
+    ) -> tuple[PruneReport, ir.Model]:
         """Optimize the result, hold it against the model that was given, and measure it."""
-        path = self.optimized(model)
+        result, path = self.optimized(model, "result")
         quality: Quality | None = None if self.judge is None else self.judge.judge(path)
         score = None if scores is None else scores.report(path, self.config.max_drop)
-        difference = None
-        if self.config.shrinks:
-            feeds = self.made_up(self.model, 1) if self.judge is None else self.judge.feeds
-            difference = self.measured(path, feeds)
-        return replace(
+        difference = self.timed(path) if self.config.shrinks else None
+        report = replace(
             report,
             verification=None if quality is None else quality.comparison,
             quality=() if quality is None else quality.outputs,
@@ -151,12 +155,28 @@ class Pruning(Task[PruneConfig]):
             difference=difference,
             gates=self.gates(quality, score, difference),
         )
+        return report, result
 
-    def optimized(self, model: ir.Model) -> Path:
-        """Write the result, optimized exactly for the target, to the folder; return its path."""
-        rough, path = self.folder / "rough.onnx", self.folder / "result.onnx"
+    def timed(self, path: Path) -> Difference | None:
+        """Tell how much faster a result is than the model that was given, where that is asked."""
+        feeds = self.made_up(self.model, 1) if self.judge is None else self.judge.feeds
+        return self.measured(path, feeds)
+
+    def contested(self, report: PruneReport, found: Contest) -> PruneReport:
+        """Say whether low rank beats channels taken out; where it does not, a gate fails."""
+        if found.channels is not None and report.difference is not None:
+            _, path = self.optimized(found.channels.model, "channels")
+            found = found.measured(report.difference, self.timed(path))
+        gate = found.gate()
+        gates = report.gates if gate is None else (*report.gates, gate)
+        kept = self.config.anyway or all(each.passed for each in gates)
+        return replace(report, gates=gates, attempts=found.attempts(kept=kept))
+
+    def optimized(self, model: ir.Model, name: str) -> tuple[ir.Model, Path]:
+        """Optimize a model exactly for the target; return it, and the file in the folder."""
+        rough, path = self.folder / "rough.onnx", self.folder / f"{name}.onnx"
         io.save(model, rough)
         config = replace(self.exact, target=self.config.target, verify=False, measure=False)
-        self.result = Prover(rough, config, beside=self.folder).make().model
-        io.save(self.result, path)
-        return path
+        made = Prover(rough, config, beside=self.folder).make().model
+        io.save(made, path)
+        return made, path

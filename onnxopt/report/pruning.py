@@ -72,13 +72,19 @@ class PrunePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """Another way that was tried, and what it came to at the same cost: which structure won."""
+    """Another way that was tried, and what it came to at the same cost: which structure won.
+
+    `share` is what is left of the cost that they were compared by: time, where `difference` is
+    known of each and one saves some, else `macs`.
+    """
 
     name: str
     sqnr_db: float
     share: float
     kept: bool
     reason: str = ""
+    macs: float | None = None
+    difference: Difference | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -222,7 +222,7 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A condition that the result had to hold: `faster`, `min_sqnr`, `max_slowdown`, `max_drop`.
+    """A condition that the result had to hold: `faster`, `min_sqnr`, `beats_channels`, …
 
     `text` says in words what was asked and what came.
     """
