@@ -141,7 +141,8 @@ def contest(maker: Maker, made: ir.Model) -> Contest:
         target_macs=rank.macs,
     )  # fmt: skip
     try:
-        found = replace(maker, model=maker.model.clone(), config=config).outcome().model
+        rival = replace(maker, model=maker.model.clone(), config=config, shown=0)
+        found = rival.outcome().model
     except OnnxOptError as error:
         return Contest(rank=rank, channels=None, reason=error.message)
     assert found is not None

@@ -57,7 +57,8 @@ class Maker:
     """Prunes one prepared model; without samples there is no judge, and nothing is refitted.
 
     `identity` is the SHA-256 of the model that was given, which masks are kept for; `made_up`
-    returns so many samples of random numbers, of sizes that the model runs with.
+    returns so many samples of random numbers, of sizes that the model runs with. Of a front's points
+    besides the chosen one, `shown` get their error measured.
     """
 
     model: ir.Model
@@ -68,6 +69,7 @@ class Maker:
     identity: str
     made_up: Callable[[int], list[dict[str, Any]]]
     progress: Callable[[str, float | None], None] | None = None
+    shown: int = _SHOWN
 
     def outcome(self) -> Outcome:
         """Take out what the structure is about."""
@@ -162,7 +164,7 @@ class Maker:
                 found,
                 chosen,
                 None if self.judge is None else lambda cut: self.noise(way.quick(way.keep(cut))),
-                _SHOWN,
+                self.shown,
             )
         if not any(not stays.all() for stays in keep.values()):
             raise OnnxOptError(

@@ -222,7 +222,7 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A condition that the result had to hold: `faster`, `min_sqnr`, `beats_channels`, …
+    """A condition that the result had to hold, such as `faster`, `min_sqnr` or `max_drop`.
 
     `text` says in words what was asked and what came.
     """
