@@ -57,8 +57,8 @@ class Maker:
     """Prunes one prepared model; without samples there is no judge, and nothing is refitted.
 
     `identity` is the SHA-256 of the model that was given, which masks are kept for; `made_up`
-    returns so many samples of random numbers, of sizes that the model runs with. Of a front's points
-    besides the chosen one, `shown` get their error measured.
+    returns so many samples of random numbers, of sizes that the model runs with; `shown` points of
+    a front get their error measured, besides the chosen one.
     """
 
     model: ir.Model
