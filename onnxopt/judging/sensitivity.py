@@ -55,29 +55,36 @@ def sensitivity(
     noise: Noise,
     *,
     budget: float,
+    clock: Callable[[], float] | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Ask `noise` about parts, in topological order, for about `budget` seconds.
+    """Ask `noise` about parts, in topological order, for about `budget` seconds, or as `clock` counts.
 
     `parts` are names with weights, by which members of a group share: elements, or MACs.
     The first question is always asked, for all of them together. Noise that is no number, because
     outputs were none, counts as `WORST`.
     """
-    return _Asking(parts, noise, budget, progress).run()
+    return _Asking(parts, noise, budget, clock or time.monotonic, progress).run()
 
 
 class _Asking:
     """The groups of parts that have been asked, and the time that is left."""
 
     def __init__(
-        self, parts: Mapping[str, float], noise: Noise, budget: float, progress: Progress | None
+        self,
+        parts: Mapping[str, float],
+        noise: Noise,
+        budget: float,
+        clock: Callable[[], float],
+        progress: Progress | None,
     ) -> None:
         self.weights = parts
         self.names = tuple(parts)
         self.noise = noise
         self.budget = budget
         self.progress = progress
-        self.begun = time.monotonic()
+        self.clock = clock
+        self.begun = clock()
         self.asked = 0
         self.known: dict[tuple[str, ...], float] = {}
 
@@ -98,7 +105,7 @@ class _Asking:
             noise={name: self.share(name, group) for group in self.known for name in group},
             together=together,
             asked=self.asked,
-            seconds=time.monotonic() - self.begun,
+            seconds=self.seconds(),
             shared={n: len(group) for group in self.known if len(group) > 1 for n in group},
         )
 
@@ -137,7 +144,7 @@ class _Asking:
         return self.known[group] * part
 
     def seconds(self) -> float:
-        return time.monotonic() - self.begun
+        return self.clock() - self.begun
 
     def time_left(self) -> bool:
         """Tell whether one more question fits into the budget."""

@@ -38,8 +38,12 @@ from onnxopt.pruning.weights.order import Removal, removal
 from onnxopt.report import FrozenPart, PrunedPart
 from onnxopt.sweep.moments import Moments
 
-_REACH_SECONDS = 60.0
-"""Seconds that it may take to ask how much of each group's loss arrives at the outputs."""
+_WORK, _FEWEST, _MOST = 2e12, 16, 160
+"""Multiply-accumulates, a minute or two, that it may take to ask how much of each group's loss
+arrives at the outputs; and how often it is asked at least, and at most. By work, not by a clock:
+the same samples make the same model on every machine."""
+_JUDGED = 128
+"""Samples that a question is about, at most."""
 _COUNTS = 8
 """Widths of a group that are refitted to and judged on held-out samples, at most."""
 
@@ -107,7 +111,8 @@ class Channels:
         }
         losses = {name: self.removals[name].losses for name in orders}
         reach = Reach(orders=orders, losses=losses, noise=self._arrives)
-        reach.measure(budget=_REACH_SECONDS, progress=self.progress)
+        budget = self._questions()
+        reach.measure(budget=budget, progress=self.progress)
 
         def choose() -> dict[str, int]:
             for group in self.groups:
@@ -117,9 +122,15 @@ class Channels:
             return {name: self.curves[name].size - count for name, count in kept.items()}
 
         if self.config.scope == "global":
-            reach.refine(choose, budget=_REACH_SECONDS, progress=self.progress)
+            reach.refine(choose, budget=budget, progress=self.progress)
         else:
             choose()
+
+    def _questions(self) -> int:
+        """Return how often it may be asked what arrives at the outputs."""
+        held = 1 if self.samples is None else max(1, self.samples.held_count)
+        each = float(self.work.macs.whole) * min(held, _JUDGED)
+        return int(min(_MOST, max(_FEWEST, _WORK / max(each, 1.0))))
 
     def _kept(self, name: str, pair: Pair) -> None:
         fit, held = pair

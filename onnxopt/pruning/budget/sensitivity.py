@@ -12,8 +12,7 @@ widths that were asked, the reach is interpolated by the logarithms of both.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +28,7 @@ SHARE = 0.25
 """The share of a group's units that is masked at first."""
 
 _FIRST = 0.5
-"""The share of the time that goes to the first width of each group."""
+"""The share of the questions that goes to the first width of each group."""
 
 _NEAR = 1.25
 """How many times more, or fewer, units may be gone at a width that stands for another."""
@@ -56,19 +55,24 @@ class Reach:
     asked: int = 0
 
     def measure(self, *, budget: float, progress: Progress | None = None) -> None:
-        """Ask every group at one width, for about half of `budget` seconds."""
+        """Ask every group at one width, about half of `budget` times."""
         gone = {name: _count(SHARE, len(order)) for name, order in self.orders.items()}
         lost = {name: float(self.losses[name][count]) for name, count in gone.items()}
+
+        def arrives(names: Collection[str]) -> float:
+            self.asked += 1
+            return self.noise({name: self._mask(name, gone[name]) for name in names})
+
         answer = sensitivity(
             {name: value if math.isfinite(value) else 0.0 for name, value in lost.items()},
-            lambda names: self.noise({name: self._mask(name, gone[name]) for name in names}),
+            arrives,
             budget=_FIRST * budget,
+            clock=lambda: float(self.asked),
             progress=progress,
         )
         for name, value in answer.noise.items():
             self.known[name] = {gone[name]: value}
         self.additivity, self.shared = answer.additivity, frozenset(answer.shared)
-        self.asked += answer.asked
 
     def refine(
         self,
@@ -77,12 +81,11 @@ class Reach:
         budget: float,
         progress: Progress | None = None,
     ) -> None:
-        """Ask again at the widths of a choice, until it stands or `budget` seconds are over.
+        """Ask again at the widths of a choice, until it stands, `budget` times at most.
 
         `choose` returns by group how many units would go, by what is known so far. Of the widths it
         wants, those that would lose most are asked first.
         """
-        start = time.monotonic()
         before = self.asked
         while True:
             wanted = {
@@ -94,8 +97,8 @@ class Reach:
             if not doubtful:
                 break
             name = max(doubtful, key=lambda name: self.at(name, wanted[name]))
-            spent = time.monotonic() - start
-            if spent + spent / max(self.asked - before, 1) > budget:
+            spent = self.asked - before
+            if spent >= budget:
                 break
             self.ask(name, wanted[name])
             if progress is not None:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from onnxopt.judging import sensitivity as module
 from onnxopt.pruning.budget.sensitivity import Reach
 
 SIZES = {"a": 16, "b": 32, "c": 8}
@@ -18,20 +17,17 @@ def orders():
 
 
 class Model:
-    """Adds up what groups lose, each by its reach; a question moves the clock by a second.
+    """Adds up what groups lose, each by its reach.
 
     Once more than half of a group is gone, ten times as much arrives with `steep`.
     """
 
-    def __init__(self, monkeypatch, found=None, steep=False):
-        self.now = 0.0
+    def __init__(self, found=None, steep=False):
         self.asked = []
         self.losses = found or losses()
         self.steep = steep
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
 
     def __call__(self, keep):
-        self.now += 1.0
         self.asked.append(keep)
         return sum(self.arrives(name, np.count_nonzero(~kept)) for name, kept in keep.items())
 
@@ -46,8 +42,8 @@ def measured(model, budget=100):
     return reach
 
 
-def test_what_arrives_of_each_group_is_found(monkeypatch):
-    model = Model(monkeypatch)
+def test_what_arrives_of_each_group_is_found():
+    model = Model()
     reach = measured(model)
     for name in SIZES:
         assert reach.at_outputs(name) == pytest.approx(REACH[name] * losses()[name])
@@ -55,31 +51,31 @@ def test_what_arrives_of_each_group_is_found(monkeypatch):
     assert reach.asked == len(model.asked) == 4
 
 
-def test_units_are_masked_in_their_order(monkeypatch):
-    model = Model(monkeypatch)
+def test_units_are_masked_in_their_order():
+    model = Model()
     measured(model)
     alone = {next(iter(keep)): keep for keep in model.asked if len(keep) == 1}
     for name, size in SIZES.items():
         assert set(np.flatnonzero(~alone[name][name])) == set(orders()[name][: size // 4])
 
 
-def test_without_time_groups_share_by_what_they_lose(monkeypatch):
-    reach = measured(Model(monkeypatch), budget=0)
+def test_without_time_groups_share_by_what_they_lose():
+    reach = measured(Model(), budget=0)
     assert reach.shared == set(SIZES)
     ratios = [reach.at_outputs(name)[-1] / losses()[name][-1] for name in SIZES]
     assert ratios == pytest.approx(ratios[:1] * 3)
 
 
-def test_a_group_that_loses_nothing_has_the_usual_reach(monkeypatch):
+def test_a_group_that_loses_nothing_has_the_usual_reach():
     at_readers = losses() | {"b": np.zeros(33)}
-    reach = measured(Model(monkeypatch, at_readers))
+    reach = measured(Model(at_readers))
     reach.losses["b"][1:] = 1.0
     usual = np.median([REACH["a"], REACH["c"]])
     assert reach.at_outputs("b") == pytest.approx(usual * reach.losses["b"])
 
 
-def test_a_choice_is_asked_for_at_its_own_widths(monkeypatch):
-    model = Model(monkeypatch, steep=True)
+def test_a_choice_is_asked_for_at_its_own_widths():
+    model = Model(steep=True)
     reach = measured(model)
     assert reach.at("b", 24) < model.arrives("b", 24) / 5
     reach.refine(lambda: {"a": 4, "b": 24, "c": 0}, budget=100)
@@ -88,8 +84,8 @@ def test_a_choice_is_asked_for_at_its_own_widths(monkeypatch):
     assert reach.asked == 5, "what is known of a is near enough, and c stays whole"
 
 
-def test_a_choice_that_proves_bad_gives_way(monkeypatch):
-    model = Model(monkeypatch, steep=True)
+def test_a_choice_that_proves_bad_gives_way():
+    model = Model(steep=True)
     reach = measured(model)
 
     def cheapest():
@@ -101,16 +97,16 @@ def test_a_choice_that_proves_bad_gives_way(monkeypatch):
     assert [name for keep in model.asked[4:] for name in keep] == ["a", "b"]
 
 
-def test_refinement_ends_with_the_time(monkeypatch):
-    model = Model(monkeypatch)
+def test_refinement_ends_with_the_budget():
+    model = Model()
     reach = measured(model)
     reach.refine(lambda: {"a": 12, "b": 24, "c": 6}, budget=2)
     assert reach.asked == 6
     assert {name for keep in model.asked[4:] for name in keep} == {"a", "b"}
 
 
-def test_groups_asked_together_are_asked_alone_once_chosen(monkeypatch):
-    model = Model(monkeypatch)
+def test_groups_asked_together_are_asked_alone_once_chosen():
+    model = Model()
     reach = measured(model, budget=0)
     reach.refine(lambda: {"c": 2}, budget=100)
     assert reach.shared == {"a", "b"}
