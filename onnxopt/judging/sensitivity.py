@@ -58,7 +58,7 @@ def sensitivity(
     clock: Callable[[], float] | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Ask `noise` about parts, in topological order, for about `budget` seconds, or as `clock` counts.
+    """Ask `noise` about parts, in topological order, for about `budget` seconds of a `clock`.
 
     `parts` are names with weights, by which members of a group share: elements, or MACs.
     The first question is always asked, for all of them together. Noise that is no number, because
