@@ -141,7 +141,7 @@ class Quantizing(Task[QuantizeConfig]):
             calibration=self.calibration_of(maker),
             repairs=tuple(fixed.tried),
             front=chosen.points,
-            regions=telling.regions(chosen, placement),
+            regions=telling.regions(chosen, placement, candidate.model),
         )
         if chosen.made is None and not self.config.anyway:
             return self.finished(report, reason=chosen.reason)

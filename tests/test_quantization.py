@@ -301,6 +301,7 @@ def test_only_and_skip_decide_what_may_be_int8(cnn):
     convs = [node.name for node in model.graph if node.op_type == "Conv"]
     report = onnxopt.quantize(cnn, feeds(), measure=False, skip=[convs[0]], without=["rounding"])
     became = {region.name: region.became for region in report.regions}
+    assert all(region.op for region in report.regions)
     assert all("int8" not in text for name, text in became.items() if convs[0] in name)
     report = onnxopt.quantize(cnn, feeds(), measure=False, only=["Gemm"], without=["rounding"])
     assert operators(io.to_proto(report.model))["QuantizeLinear"] <= 2

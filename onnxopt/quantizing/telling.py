@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from onnxopt.graph import facts
+from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.quality import decibel
 from onnxopt.quantizing.calibration.observers import Observer
 from onnxopt.quantizing.calibration.ranges.mse import expected_error
@@ -97,8 +99,11 @@ def _interval(scale: np.ndarray) -> Interval:
     return float(np.min(scale)), float(np.max(scale))
 
 
-def regions(chosen: Chosen, placement: Placement) -> tuple[Region, ...]:
+def regions(chosen: Chosen, placement: Placement, model: ir.Model) -> tuple[Region, ...]:
     """Say of each region, and of each node that can be in none, what it became and why."""
+    ops = {
+        node.name: node.op_type for graph in facts.graphs_within(model.graph) for node in graph
+    }
     found = []
     for region in chosen.regions.regions:
         taken = region.name in chosen.int8
@@ -121,7 +126,7 @@ def regions(chosen: Chosen, placement: Placement) -> tuple[Region, ...]:
             )
         )
     found += [
-        Region(name=name, op="", nodes=(name,), became="float", reason=why)
+        Region(name=name, op=ops.get(name, ""), nodes=(name,), became="float", reason=why)
         for name, why in placement.left.items()
     ]
     return tuple(found)
