@@ -101,9 +101,7 @@ def _interval(scale: np.ndarray) -> Interval:
 
 def regions(chosen: Chosen, placement: Placement, model: ir.Model) -> tuple[Region, ...]:
     """Say of each region, and of each node that can be in none, what it became and why."""
-    ops = {
-        node.name: node.op_type for graph in facts.graphs_within(model.graph) for node in graph
-    }
+    ops = {node.name: node.op_type for graph in facts.graphs_within(model.graph) for node in graph}
     found = []
     for region in chosen.regions.regions:
         taken = region.name in chosen.int8
