@@ -32,8 +32,9 @@ RIDGES = (0.03, 0.3, 3.0)
 _DAMPENING = 1e-3
 """The ridge is in the Gram matrix already: this one only keeps its factor regular."""
 
-_TRIED = 128
-"""Rows of each group that ways of rounding are tried with: all that follow are of one layer."""
+_TRIED, _LARGE = 128, 5e8
+"""Rows of each group that ways of rounding are tried with, in layers of which a product with the
+Gram matrix takes so many multiplications; in others all rows are."""
 
 
 class Believed:
@@ -144,7 +145,9 @@ def aimed_at(rows: Array, seen: Moments, way: Way) -> Array:
 
 
 def _spread(rows: Array, seen: Moments) -> Array:
-    """Return the places of up to `_TRIED` rows of each group, evenly spread."""
+    """Return the places of the rows to try with: of large layers some of each group, spread."""
+    if len(rows) * rows.shape[1] ** 2 <= _LARGE:
+        return np.arange(len(rows))
     groups = len(seen.gram) if seen.gram.ndim == 3 else 1
     places = np.arange(len(rows)).reshape(groups, -1)
     each = places.shape[1]

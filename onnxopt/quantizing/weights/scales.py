@@ -60,7 +60,7 @@ def best_scales(
     gram: Array | None = None,
     *,
     least: Array | None = None,
-    tried: int = 4,
+    tried: int = 8,
 ) -> Array:
     """Return the scales with which rounding to allowed integers loses least: float32 [rows].
 

@@ -208,6 +208,7 @@ def test_ways_are_tried_with_some_rows_of_each_group(groups, monkeypatch):
     seen = Moments(gram=gram)
     least = np.linspace(0.001, 0.1, len(rows), dtype=np.float32)
     monkeypatch.setattr(rounding, "_TRIED", 3)
+    monkeypatch.setattr(rounding, "_LARGE", 1)
     way = choose(rows, Plain(), seen, seen, least=least)
     few = [group * 9 + place for group in range(groups) for place in (0, 4, 8)]
     whole, scales = fit(way, rows, Plain(), seen, least=least)
