@@ -12,17 +12,22 @@ from dataclasses import dataclass
 
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.pruning.learning.operators import is_known, moved_by
+from onnxopt.pruning.learning.operators import Call, is_known, moved_by
 
 _WEIGHTS = {
     "Add": (0, 1),
     "BatchNormalization": (1, 2),
     "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Einsum": (0, 1),
     "Gemm": (1, 2),
+    "GroupNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
     "LayerNormalization": (1, 2),
     "MatMul": (1,),
     "Mul": (0, 1),
     "PRelu": (1,),
+    "RMSNormalization": (1,),
 }
 """Where operators read what may learn."""
 
@@ -46,45 +51,51 @@ class Course:
 
 def course(model: ir.Model, *, protect: Collection[str] = ()) -> Course:
     """Return what of a model's graph can learn; its layers of `protect` are left as they are."""
-    graph = model.graph
+    graph, opset = model.graph, model.opset_imports.get("", 0)
     weights: dict[ir.Value, None] = {}
     live: set[ir.Value] = set()
     lost: set[ir.Value] = set()
     followed: list[ir.Node] = []
     aims: dict[ir.Value, None] = {}
     for node in graph:
-        own = [] if node.name in protect else _weights(node)
+        call = Call(node=node, opset=opset)
+        own = _weights(node) if node.name not in protect and is_known(call) else []
         read = [value for value in node.inputs if value is not None]
         inner = {value for nested in facts.nested_graphs(node) for value in _captured(nested)}
         moved = [value for value in read if value in live or value in own]
         if node.op_type in _NOTHING or not (moved or inner & (live | lost) or lost & set(read)):
             continue
-        if inner or lost & set(read) or not _follows(node, moved):
+        if inner or lost & set(read) or not _follows(call, moved):
             aims |= dict.fromkeys(value for value in (*read, *inner) if value in live)
             lost.update(node.outputs)
             continue
         followed.append(node)
-        live.add(node.outputs[0]) if len(node.outputs) == 1 else live.update(node.outputs)
+        live.update(_outputs(node))
         weights |= dict.fromkeys(own)
     aims |= dict.fromkeys(value for value in graph.outputs if value in live)
     return _narrowed(followed, weights, aims)
 
 
-def _follows(node: ir.Node, moved: Collection[ir.Value]) -> bool:
+def _follows(call: Call, moved: Collection[ir.Value]) -> bool:
     """Tell whether gradients go through a node to all that it reads of what learns."""
-    if not is_known(node) or not all(facts.is_float(value) for value in node.outputs):
+    node = call.node
+    made = _outputs(node)
+    if not is_known(call) or not all(facts.is_float(value) for value in made):
         return False
-    if node.op_type != "Split" and len([value for value in node.outputs if value.name]) != 1:
+    if node.op_type != "Split" and set(made) - {node.outputs[0]}:
         return False
     through = {node.inputs[place] for place in moved_by(node) if place < len(node.inputs)}
     others = {value for place, value in enumerate(node.inputs) if place not in moved_by(node)}
     return set(moved) <= through and not set(moved) & others
 
 
+def _outputs(node: ir.Node) -> list[ir.Value]:
+    """Return the outputs of a node that something reads."""
+    return [value for value in node.outputs if facts.uses(value) or value.is_graph_output()]
+
+
 def _weights(node: ir.Node) -> list[ir.Value]:
     """Return the constants of a node that may learn: float32, of more than one number."""
-    if node.domain not in ("", "ai.onnx"):
-        return []
     found = []
     for place in _WEIGHTS.get(node.op_type, ()):
         value = node.inputs[place] if place < len(node.inputs) else None

@@ -85,6 +85,37 @@ def test_an_unknown_operator_ends_the_way_in_front_of_it():
     assert set(found.given) == {"x", "q"}
 
 
+def test_the_weight_of_an_operator_that_is_not_known_stays():
+    model = named(
+        parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
+        g (float[N,2] x) => (float[N,2] y) <float[2,2] w = {1,2,3,4}> {
+            a = Einsum <equation="...i,ij->...j"> (x, w)
+            y = Einsum <equation="ni,ij->nj"> (a, w)
+        }""")
+    )
+    found = course(model)
+    assert (found.weights, found.given, found.aims) == (("w",), ("a",), ("y",))
+
+
+def test_outputs_that_nothing_reads_do_not_end_a_way():
+    model = named(
+        parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
+        g (float[N,1,4] x) => (float[N,2,1] y, int64[N,2,1] at)
+        <float[2,1,2] w = {1,2,3,4}> {
+            a = Conv (x, w)
+            b, unread = Dropout (a)
+            c, never = MaxPool <kernel_shape=[2]> (b)
+            y, at = MaxPool <kernel_shape=[2]> (c)
+        }""")
+    )
+    found = course(model)
+    assert [node.op_type for node in found.nodes] == ["Conv", "Dropout", "MaxPool"]
+    assert found.aims == ("c",)
+    x = np.ones((1, 1, 4), np.float32)
+    made = Tape(found, 20).run(weights_of(model), {"x": x})
+    np.testing.assert_array_equal(made["c"], [[[3, 3], [7, 7]]])
+
+
 def test_gradients_are_those_of_the_error():
     model = residual()
     found = course(model)
@@ -108,6 +139,34 @@ def test_gradients_are_those_of_the_error():
             ends.append(tape.learn(moved, given, wanted, scales)[0])
         slope = (ends[0] - ends[1]) / 2e-6
         assert np.vdot(gradient, towards) == pytest.approx(slope, rel=2e-3), name
+
+
+def resized():
+    text = """(float[N,3,8,8] x) => (float[N,3,8,8] y) {
+        a = Conv <pads=[1,1,1,1]> (x, w1)
+        b = InstanceNormalization (a, w2, b2)
+        c = Relu(b)
+        d = MaxPool <kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]> (c)
+        e = ConvTranspose <strides=[2,2]> (d, w3, b3)
+        f = AveragePool <kernel_shape=[3,3], pads=[1,1,1,1]> (e)
+        y = Tanh(f)
+    }"""
+    scale = np.abs(normal(6)) + 0.5
+    return named(
+        net(
+            text,
+            w1=normal(6, 3, 3, 3) * 0.4, w2=scale, b2=normal(6) * 0.1,
+            w3=normal(6, 3, 2, 2) * 0.4, b3=normal(3) * 0.1,
+        )
+    )  # fmt: skip
+
+
+def test_a_pupil_learns_through_pools_and_normalizations():
+    student = disturbed(resized())
+    assert set(course(student).weights) == {"w1", "w2", "b2", "w3", "b3"}
+    found = learn(resized(), student, Samples(pictures), passes=4, rate=1e-2)
+    assert found.kept > 0
+    assert min(found.passes) < 0.5 * found.before
 
 
 @pytest.mark.parametrize("blocks", [False, True])

@@ -116,18 +116,112 @@ def _gelu(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[],
     return x * share, lambda: share + x * np.exp(-x * x / 2) / np.float32(math.sqrt(2 * math.pi))
 
 
+def _abs(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    x = _x(inputs)
+    return np.abs(x), lambda: np.sign(x)
+
+
+def _log(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    x = _x(inputs)
+    return np.log(x), lambda: 1 / x
+
+
+def _reciprocal(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    made = 1 / _x(inputs)
+    return made, lambda: -made * made
+
+
+def _sin(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    x = _x(inputs)
+    return np.sin(x), lambda: np.cos(x)
+
+
+def _cos(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    x = _x(inputs)
+    return np.cos(x), lambda: -np.sin(x)
+
+
+def _elu(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    """Elu, and Selu, which is gamma times it; Elu has no gamma."""
+    x, alpha, gamma = _x(inputs), np.float32(get("alpha")), np.float32(get("gamma") or 1)
+    made = gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return made, lambda: np.where(x > 0, gamma, made + gamma * alpha)
+
+
+def _celu(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    x, alpha = _x(inputs), np.float32(get("alpha"))
+    below = np.minimum(x, 0) / alpha
+    return np.maximum(x, 0) + alpha * np.expm1(below), lambda: np.exp(below)
+
+
+def _softplus(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    from scipy.special import expit
+
+    del get
+    x = _x(inputs)
+    return np.logaddexp(x, 0), lambda: np.asarray(expit(x))
+
+
+def _softsign(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    del get
+    x = _x(inputs)
+    share = 1 / (1 + np.abs(x))
+    return x * share, lambda: share * share
+
+
+def _mish(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    from scipy.special import expit
+
+    del get
+    x = _x(inputs)
+    gate = np.tanh(np.logaddexp(x, 0))
+    return x * gate, lambda: gate + x * (1 - gate * gate) * expit(x)
+
+
+def _swish(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    from scipy.special import expit
+
+    x, alpha = _x(inputs), np.float32(get("alpha"))
+    gate = np.asarray(expit(alpha * x))
+    return x * gate, lambda: gate + alpha * x * gate * (1 - gate)
+
+
+def _thresholded(get: Get, inputs: Sequence[Array | None]) -> tuple[Array, Callable[[], Array]]:
+    x = _x(inputs)
+    over = x > np.float32(get("alpha"))
+    return x * over, lambda: over
+
+
 CURVES: dict[str, Curve] = {
+    "Abs": _abs,
+    "Celu": _celu,
     "Clip": _clip,
+    "Cos": _cos,
+    "Elu": _elu,
     "Erf": _erf,
     "Exp": _exp,
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "LeakyRelu": _leaky,
+    "Log": _log,
+    "Mish": _mish,
     "Neg": _negative,
     "Pow": _power,
+    "Reciprocal": _reciprocal,
     "Relu": _relu,
+    "Selu": _elu,
     "Sigmoid": _sigmoid,
+    "Sin": _sin,
+    "Softplus": _softplus,
+    "Softsign": _softsign,
     "Sqrt": _sqrt,
+    "Swish": _swish,
     "Tanh": _tanh,
+    "ThresholdedRelu": _thresholded,
 }

@@ -11,11 +11,20 @@ from functools import lru_cache
 import numpy as np
 
 from onnxopt.arrays import Array
+from onnxopt.graph import facts
+from onnxopt.pruning.learning.gradients.call import Call
 
 MOVES = frozenset({
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 })  # fmt: skip
+
+
+def pads_zeros(call: Call) -> bool:
+    """Tell whether a Pad of constants pads zeros."""
+    value = call.value(2)
+    put = call.get("value") or 0 if value is None else facts.scalar(value)
+    return str(call.get("mode")) != "constant" or put == 0
 
 
 class Move:
@@ -84,6 +93,7 @@ def _known(
     feed: dict[str, Array] = {}
     start = 1
     names = [f"i{place}" if name else "" for place, name in enumerate(proto.input)]
+    made = [f"o{place}" for place in range(len(proto.output))]
     for place, shape in zip(moved, shapes, strict=True):
         size = int(np.prod(shape))
         feed[f"i{place}"] = np.arange(start, start + size).reshape(shape)
@@ -92,7 +102,8 @@ def _known(
         feed[f"i{place}"] = np.frombuffer(held, kind).reshape(shape)
     del proto.input[:]
     proto.input.extend(names)
-    made = [name for name in proto.output if name]
+    del proto.output[:]
+    proto.output.extend(made)
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
         for name, array in feed.items()
