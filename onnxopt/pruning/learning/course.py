@@ -1,8 +1,9 @@
 """What of a model can learn: its weights, the nodes behind them, what they read, where it is told.
 
-From the weights on, nodes are followed as far as their operators are known. What else they read
-does not depend on the weights: it is computed once for each sample. An operator that is not known
-ends a way, and what it reads is held against the original there.
+From the weights on, nodes are followed as far as their operators are known. Some of what they make
+is flat: it depends on the weights, but has no slope that leads to them (a comparison). What else
+they read does not depend on the weights: it is computed once for each sample. An operator that is
+not known ends a way, and what it reads is held against the original there.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def course(model: ir.Model, *, protect: Collection[str] = ()) -> Course:
     weights: dict[ir.Value, None] = {}
     live: set[ir.Value] = set()
     lost: set[ir.Value] = set()
+    changing: set[ir.Value] = set()
     followed: list[ir.Node] = []
     aims: dict[ir.Value, None] = {}
     for node in graph:
@@ -63,26 +65,33 @@ def course(model: ir.Model, *, protect: Collection[str] = ()) -> Course:
         read = [value for value in node.inputs if value is not None]
         inner = {value for nested in facts.nested_graphs(node) for value in _captured(nested)}
         moved = [value for value in read if value in live or value in own]
-        if node.op_type in _NOTHING or not (moved or inner & (live | lost) or lost & set(read)):
+        if node.op_type in _NOTHING or not (moved or changing & {*read, *inner}):
             continue
+        changing.update(node.outputs)
         if inner or lost & set(read) or not _follows(call, moved):
             aims |= dict.fromkeys(value for value in (*read, *inner) if value in live)
             lost.update(node.outputs)
             continue
         followed.append(node)
-        live.update(_outputs(node))
+        if moved and moved_by(node):
+            live.update(_outputs(node))
         weights |= dict.fromkeys(own)
     aims |= dict.fromkeys(value for value in graph.outputs if value in live)
     return _narrowed(followed, weights, aims)
 
 
 def _follows(call: Call, moved: Collection[ir.Value]) -> bool:
-    """Tell whether gradients go through a node to all that it reads of what learns."""
+    """Tell whether gradients go through a node to all that it reads of what learns.
+
+    They need not where its outputs are flat.
+    """
     node = call.node
     made = _outputs(node)
-    if not is_known(call) or not all(facts.is_float(value) for value in made):
+    if not is_known(call) or (node.op_type != "Split" and set(made) - {node.outputs[0]}):
         return False
-    if node.op_type != "Split" and set(made) - {node.outputs[0]}:
+    if not moved or not moved_by(node):
+        return True
+    if not all(facts.is_float(value) for value in made):
         return False
     through = {node.inputs[place] for place in moved_by(node) if place < len(node.inputs)}
     others = {value for place, value in enumerate(node.inputs) if place not in moved_by(node)}

@@ -19,6 +19,7 @@ from onnxopt.pruning.learning.gradients import (
     products,
     reducing,
     resizing,
+    steps,
 )
 from onnxopt.pruning.learning.gradients.call import (
     Call,
@@ -107,6 +108,7 @@ def _drops_nothing(call: Call) -> bool:
 
 OPERATORS: dict[str, Operator] = {
     **reducing.OPERATORS,
+    **steps.OPERATORS,
     "Add": arithmetic.add,
     "AveragePool": pooling.average_pool,
     "BatchNormalization": normalizing.batch_normalization,
@@ -147,6 +149,7 @@ _WHERE: dict[str, Callable[[Call], bool]] = {
 """What must be true of an operator that is known in some cases only."""
 _SOME: dict[str, Sequence[int]] = {
     **dict.fromkeys((*reducing.REDUCTIONS, "Dropout", "Resize"), (0,)),
+    **dict.fromkeys(steps.OPERATORS, ()),
     "BatchNormalization": range(3),
     "Where": (1, 2),
 }

@@ -97,6 +97,29 @@ def test_the_weight_of_an_operator_that_is_not_known_stays():
     assert (found.weights, found.given, found.aims) == (("w",), ("a",), ("y",))
 
 
+def test_a_choice_is_made_and_the_gradient_goes_past_it():
+    model = named(
+        parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
+        g (float[N,2] x) => (float[N,2] y)
+        <float[2,2] w = {1,2,3,4}, float zero = {0}> {
+            a = MatMul (x, w)
+            p = Softmax (a)
+            q = IsNaN (p)
+            r = Not (q)
+            b = Where (r, p, zero)
+            y = MatMul (b, w)
+        }""")
+    )
+    found = course(model)
+    assert len(found.nodes) == 6
+    assert (found.weights, found.given, found.aims) == (("w",), ("x",), ("y",))
+    tape, x = Tape(found, 20), np.array([[1, -1]], np.float32)
+    weights = weights_of(model)
+    wanted = {"y": np.zeros((1, 2), np.float32)}
+    _, gradients = tape.learn(weights, {"x": x}, wanted, {"y": 1.0})
+    assert np.abs(gradients["w"]).min() > 0
+
+
 def test_outputs_that_nothing_reads_do_not_end_a_way():
     model = named(
         parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>

@@ -28,6 +28,14 @@ CASES = {
     "Sub": ("y = Sub(a, b)", floats(3, 1), floats(2, 3, 4)),
     "Mul": ("y = Mul(a, b)", floats(2, 3, 4), floats(4)),
     "Div": ("y = Div(a, b)", floats(2, 3), floats(2, 3) ** 2 + 1),
+    "And": ("y = And(a, b)", RNG.random((3, 4)) > 0.5, RNG.random(4) > 0.5),
+    "Or": ("y = Or(a, b)", RNG.random((3, 4)) > 0.5, RNG.random(4) > 0.5),
+    "Not": ("y = Not(a)", RNG.random((3, 4)) > 0.5),
+    "IsNaN": ("y = IsNaN(a)", np.array([1, np.nan, np.inf], np.float32)),
+    **{
+        name: (f"y = {name}(a, b)", ints(1, 2, 3).astype(np.float32), np.array(2, np.float32))
+        for name in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+    },
     "Where": ("y = Where(a, b, c)", RNG.random((3, 4)) > 0.5, floats(3, 4), floats(4)),
     "PRelu": ("y = PRelu(a, b)", floats(*IMAGE), floats(4, 1, 1)),
     "MatMul": ("y = MatMul(a, b)", floats(2, 3, 4), floats(4, 5)),

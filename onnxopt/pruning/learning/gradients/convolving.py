@@ -154,7 +154,10 @@ def _transposed(call: Call, weight: Array, x: Array) -> tuple[Window, tuple[int,
 
 
 def _shifted(made: Array, bias: Array | None) -> Array:
-    return made if bias is None else made + bias.reshape(1, -1, *(1,) * (made.ndim - 2))
+    """Add the bias to an array of our own."""
+    if bias is not None:
+        made += bias.reshape(1, -1, *(1,) * (made.ndim - 2))
+    return made
 
 
 def _over_places(gradient: Array) -> Array:

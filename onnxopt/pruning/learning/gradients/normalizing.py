@@ -99,7 +99,10 @@ def batch_normalization(call: Call, inputs: Inputs) -> Made:
         own = ((gradient * (x - mean)).sum(axis=axes) / width.reshape(-1), total)
         return gradient * slope, *own, None, None
 
-    return ((x - mean) * slope + bias,), pull
+    made = x - mean
+    made *= slope
+    made += bias
+    return (made,), pull
 
 
 def reads_statistics(call: Call) -> bool:
