@@ -29,7 +29,7 @@ from onnx import numpy_helper
 
 EXACT, WHOLE, OTHER = "exact", "whole", "otherwise"
 _FEW = 0.05
-"""A layer with no more zeros than this was left as it is."""
+"""A layer that got no more zeros than this was left as it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,15 +84,23 @@ def _axis(node: onnx.NodeProto, side: int, rank: int) -> int:
     return rank - 1 if (side == 0) != turned else max(0, rank - 2)
 
 
-def kept_to(weight: np.ndarray, axis: int) -> str:
-    """Tell whether a weight has two zeros in every four neighbours along an axis."""
-    if (weight == 0).mean() <= _FEW:
+def kept_to(weight: np.ndarray, axis: int, own: float = 0.0) -> str:
+    """Tell whether a weight has two zeros in every four neighbours along an axis.
+
+    `own` is the share of zeros that it had before: nets are trained to have some, too.
+    """
+    if (weight == 0).mean() <= own + _FEW:
         return WHOLE
     length = weight.shape[axis]
     if length % 4:
         return OTHER
     fours = np.moveaxis(weight, axis, -1).reshape(-1, 4)
     return EXACT if ((fours == 0).sum(1) >= 2).all() else OTHER
+
+
+def found_in(was: Layer, now: Layer) -> str:
+    """Tell what became of a layer."""
+    return kept_to(now.weight, now.axis, float((was.weight == 0).mean()))
 
 
 def losses(
@@ -102,7 +110,7 @@ def losses(
     pairs = [
         (was, now)
         for was, now in zip(layers(reference), layers(model), strict=True)
-        if kept_to(now.weight, now.axis) != WHOLE
+        if found_in(was, now) != WHOLE
     ]
     if not pairs:
         return [], []
@@ -159,7 +167,9 @@ def _once(model: onnx.ModelProto) -> onnx.ModelProto:
 def examined(reference: Path, model: Path, data: Path, most: int) -> dict[str, Any]:
     """Return counts of layers, and the mean and least SQNR of those with zeros."""
     before, after = onnx.load(reference), onnx.load(model)
-    kinds = Counter(kept_to(layer.weight, layer.axis) for layer in layers(after))
+    kinds = Counter(
+        found_in(was, now) for was, now in zip(layers(before), layers(after), strict=True)
+    )
     alone, placed = losses(before, after, list(data_store.feeds(data, most)))
     found: dict[str, Any] = {kind: kinds[kind] for kind in (EXACT, WHOLE, OTHER)}
     for name, values in (("alone", alone), ("placed", placed)):

@@ -77,6 +77,14 @@ def test_two_of_four_holds_along_the_axis_that_is_summed_over():
     assert patterns.kept_to(np.zeros((6, 8), np.float32), 0) == patterns.OTHER
 
 
+def test_zeros_that_a_layer_had_before_are_not_held_against_it():
+    weight = random(8, 8)
+    weight[0] = 0
+    assert patterns.kept_to(weight, 1) == patterns.OTHER
+    assert patterns.kept_to(weight, 1, own=0.125) == patterns.WHOLE
+    assert patterns.kept_to(two_of_four(weight, 1), 1, own=0.125) == patterns.EXACT
+
+
 def test_layers_know_their_axis():
     net = perceptron(random(32, 16), random(32, 4), random(4))
     assert [layer.axis for layer in patterns.layers(net)] == [1, 0]
