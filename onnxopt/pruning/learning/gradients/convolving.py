@@ -85,7 +85,8 @@ class Convolution:
                 total = (seen[part] * gradient).sum(axis=axes)
                 np.moveaxis(weight[:, 0], 0, -1)[place] = total
             return weight
-        rows: Array = np.matmul(self._split(gradient), seen.swapaxes(2, 3)).sum(axis=0)
+        each: Array = np.matmul(self._split(gradient), seen.swapaxes(2, 3))
+        rows: Array = each[0] if len(each) == 1 else each.sum(axis=0)
         kept = rows.reshape(*rows.shape[:2], -1, self.weight.shape[1])
         return kept.transpose(0, 1, 3, 2).reshape(self.weight.shape)
 
