@@ -7,6 +7,9 @@ Columns within a block change at once, those behind it when the block is done.
 
 Columns in front do not make up for anything then. With the mask known, the best rows are those of
 least d H dᵀ: conjugate gradients from there come near to them, all rows at once.
+
+Where each row has to keep to a pattern by itself, as 2:4, `splitting` goes on to another mask, and
+rows take the one by which they lose less.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.pruning.weights import factor
 from onnxopt.pruning.weights.elements import fours
+from onnxopt.pruning.weights.splitting import Project, split
 from onnxopt.quantizing.weights.gram import full, squared
 
 Choose = Callable[[int, int, Array], Array]
@@ -58,6 +62,11 @@ def of_fours(columns: int, channels: int | None = None) -> tuple[list[int], Choo
     return starts, choose
 
 
+def by_fours(channels: int | None = None) -> Project:
+    """Let two of every four columns stay; see `elements.fours` for `channels`."""
+    return lambda scores: fours(scores, channels)
+
+
 def of_mask(kept: Array) -> tuple[list[int], Choose]:
     """Choose what was chosen before: bool [rows, columns]."""
     return list(range(0, kept.shape[1], _BLOCK)), lambda start, stop, _: kept[:, start:stop]
@@ -70,13 +79,15 @@ def sparse(
     *,
     ridge: float = factor.RIDGE,
     iterations: int = 20,
+    project: Project | None = None,
 ) -> Sparse:
     """Return sparse rows that lose no more of d G dᵀ than `rows` without what is gone.
 
     `gram` has one of the forms of `quantizing.weights.gram`, about the means where the bias is
     corrected afterwards. `rows` are the best dense ones: of an input that is off, `refit` of all
     columns. `choice` is `of_share`, `of_fours` or `of_mask`. `iterations` are of conjugate
-    gradients.
+    gradients. With `project`, which must decide on each row by itself and to the same pattern, rows
+    get another mask wherever they lose less by it.
     """
     gram = full(gram, rows.shape[1])
     hessian = np.stack([factor.ridged(part, ridge)[0] for part in gram])
@@ -85,7 +96,13 @@ def sparse(
     masked = np.where(kept, wide, 0.0)
     made = _better(masked, swept, wide, gram)
     polished = _polished(made, wide, kept, hessian, iterations)
-    return Sparse(rows=_better(made, polished, wide, gram), kept=kept)
+    found = Sparse(rows=_better(made, polished, wide, gram), kept=kept)
+    if project is None or kept.all():
+        return found
+    moved, stays = split(wide, hessian, found.rows, project)
+    moved = _polished(moved, wide, stays, hessian, iterations)
+    worse = _worse(found.rows, moved, wide, gram)[:, None]
+    return Sparse(rows=np.where(worse, found.rows, moved), kept=np.where(worse, found.kept, stays))
 
 
 def _swept(
@@ -161,5 +178,9 @@ def _polished(made: Array, rows: Array, kept: Array, hessian: Array, iterations:
 
 def _better(first: Array, second: Array, rows: Array, gram: Array) -> Array:
     """Return of each row the one that loses less."""
-    worse = squared(rows - second, gram) > squared(rows - first, gram)
-    return np.asarray(np.where(worse[:, None], first, second))
+    return np.asarray(np.where(_worse(first, second, rows, gram)[:, None], first, second))
+
+
+def _worse(first: Array, second: Array, rows: Array, gram: Array) -> Array:
+    """Tell which rows lose more by the second."""
+    return np.asarray(squared(rows - second, gram) > squared(rows - first, gram))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from onnxopt.config import IMPORTANCES
 from onnxopt.pruning.weights.elements import ELEMENT_SCORES, above, fours, masks
-from onnxopt.pruning.weights.sparse import of_fours, of_mask, of_share, sparse
+from onnxopt.pruning.weights.sparse import by_fours, of_fours, of_mask, of_share, sparse
 from onnxopt.quantizing.weights.gram import squared
 from tests.pruning.weights.drawn import inputs, moments, rows
 
@@ -94,6 +94,28 @@ def test_two_of_four_are_exact_and_well_above_magnitude(channels):
     assert found.kept.reshape(16, -1, run)[:, :, run - run % 4 :].all()
     plain = np.where(fours(np.abs(weight), channels), weight, 0)
     assert decibels(found.rows, weight, gram) >= decibels(plain, weight, gram) + 3
+
+
+@FEW
+@given(seeds, st.integers(4, 40), st.integers(1, 2), st.sampled_from([0.001, 0.1, 1.0]))
+def test_another_mask_of_fours_is_exact_and_never_loses_more(seed, columns, groups, ridge):
+    weight = rows(seed, 3 * groups, columns).astype(float)
+    gram = gram_of(seed, columns, groups)
+    once = sparse(weight, gram, of_fours(columns), ridge=ridge)
+    found = sparse(weight, gram, of_fours(columns), ridge=ridge, project=by_fours())
+    assert np.all(squared(weight - found.rows, gram) <= squared(weight - once.rows, gram))
+    assert np.all(found.rows[~found.kept] == 0)
+    whole = columns - columns % 4
+    assert np.all(found.kept[:, :whole].reshape(-1, 4).sum(axis=1) == 2)
+    assert found.kept[:, whole:].all()
+
+
+def test_another_mask_loses_less_where_there_are_many_columns():
+    weight, gram = rows(0, 16, 140), gram_of(0, 140)
+    once = sparse(weight, gram, of_fours(140, 70), ridge=0.01)
+    found = sparse(weight, gram, of_fours(140, 70), ridge=0.01, project=by_fours(70))
+    assert (found.kept == fours(np.abs(found.rows), 70)).all()
+    assert decibels(found.rows, weight, gram) >= decibels(once.rows, weight, gram) + 0.3
 
 
 def test_the_rows_are_near_the_best_with_their_mask():
