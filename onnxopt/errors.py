@@ -13,8 +13,8 @@ class OnnxOptError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = _one_line(message)
-        self.hint = _one_line(hint)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
 
     def __str__(self) -> str:
         return f"{self.message}. {self.hint}" if self.hint else self.message
@@ -36,5 +36,6 @@ class DataError(OnnxOptError):
     """Samples do not fit the model's inputs, or cannot be read."""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text of several lines as one."""
     return " ".join(text.split()).rstrip(".")

@@ -20,7 +20,7 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.quality import decibel
 from onnxopt.judging.samples import Samples
-from onnxopt.pruning import refitting
+from onnxopt.pruning import refitting, seeing
 from onnxopt.pruning.budget.allocate import Costs, Cut, Front, at, front
 from onnxopt.pruning.budget.curves import Curve, curve, multiple_for, widths_of
 from onnxopt.pruning.budget.latency import Latency
@@ -89,6 +89,7 @@ class Channels:
             self.groups,
             self.samples,
             self._judge,
+            most=seeing.enough(float(self.work.macs.whole)),
             keep=self._kept,
             room=self.room,
             progress=self.progress,
@@ -230,6 +231,7 @@ class Channels:
                 columns,
                 self.samples,
                 Way(ridge=self.config.ridge, solver=self.config.solver),
+                most=seeing.enough(float(self.work.macs.whole)),
                 room=self.room,
                 progress=self.progress,
             )

@@ -8,14 +8,11 @@ and what counts is the error for what is saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.cost import costs
 from onnxopt.judging.quality import decibel
-from onnxopt.passes import concrete
 from onnxopt.pruning.making import Maker
 from onnxopt.report import Attempt, Difference, Gate
 
@@ -131,9 +128,8 @@ class Contest:
 
 def contest(maker: Maker, made: ir.Model) -> Contest:
     """Take channels out until as many multiply-accumulates are left as `made` of low rank has."""
-    shapes = maker.shapes_of()
-    whole = _macs(maker.model, shapes)
-    rank = Way(model=made, noise=maker.noise(made), macs=_macs(made, shapes) / max(whole, 1))
+    whole = maker.macs(maker.model)
+    rank = Way(model=made, noise=maker.noise(made), macs=maker.macs(made) / max(whole, 1))
     if not 0 < rank.macs < 1:
         return Contest(rank=rank, channels=None, reason="its multiply-accumulates are not known")
     config = replace(
@@ -146,11 +142,5 @@ def contest(maker: Maker, made: ir.Model) -> Contest:
     except OnnxOptError as error:
         return Contest(rank=rank, channels=None, reason=error.message)
     assert found is not None
-    channels = Way(model=found, noise=maker.noise(found), macs=_macs(found, shapes) / whole)
+    channels = Way(model=found, noise=maker.noise(found), macs=maker.macs(found) / whole)
     return Contest(rank=rank, channels=channels)
-
-
-def _macs(model: ir.Model, given: Mapping[str, tuple[int, ...]]) -> float:
-    """Count the multiply-accumulates of a run with inputs of known sizes."""
-    shapes = concrete.concrete(model, given)
-    return float(sum(cost.macs or 0 for cost in costs(model, shapes, "cpu")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
-from onnxopt.graph.profile import known_macs
+from onnxopt.graph.cost import costs
 from onnxopt.judging.quality import Judge
 from onnxopt.judging.samples import Samples
 from onnxopt.passes import concrete, shapes
-from onnxopt.pruning import masks, refitting, telling
-from onnxopt.pruning.blocks.worth import Budget, Point, count_macs, remove_blocks
+from onnxopt.pruning import masks, refitting, seeing, telling
+from onnxopt.pruning.blocks.worth import Budget, Point, remove_blocks
 from onnxopt.pruning.budget.latency import Latency, latency_of
 from onnxopt.pruning.budget.work import work_of
 from onnxopt.pruning.channels import Channels, frozen, nothing, sizes
@@ -35,6 +35,8 @@ from onnxopt.runtime.machine.isa import usable_cores
 
 _PROVEN = 3
 """Feeds on which the shrunk model is held against the masked one."""
+_LEARNED = 1024
+"""Samples that a result learns from, at most; more where they are little work."""
 _SHOWN = 6
 """Points of the front whose error is measured, besides the chosen one."""
 
@@ -110,6 +112,7 @@ class Maker:
             pupil,
             samples,
             passes=self.config.learn,
+            most=max(_LEARNED, seeing.enough(self.macs(self.model))),
             protect=self.config.protect,
             seed=self.config.seed,
             room=self.config.max_memory // 2,
@@ -216,6 +219,16 @@ class Maker:
             feed = self.made_up(1)[0]
         return {name: tuple(getattr(array, "shape", ())) for name, array in feed.items()}
 
+    def macs(self, model: ir.Model, among: Collection[str] | None = None) -> float:
+        """Count the multiply-accumulates of a run on a sample, of some nodes where they are named.
+
+        What a model of any batch and any length computes is not known without one.
+        """
+        found = costs(model, concrete.concrete(model, self.shapes_of()), "cpu")
+        return float(
+            sum(each.macs or 0 for each in found if among is None or each.node.name in among)
+        )
+
     def zeros(self) -> Outcome:
         """Set weights to zero."""
         refitting.prepare(self.model)
@@ -224,6 +237,7 @@ class Maker:
             model=self.model,
             config=self.config,
             samples=self.samples,
+            seen=seeing.enough(self.macs(self.model)),
             room=self.config.max_memory // 2,
             progress=self.progress,
         )
@@ -254,6 +268,7 @@ class Maker:
                 self.samples,
                 self.noise_of,
                 budget,
+                cost=self.macs,
                 protect=config.protect,
                 max_memory=config.max_memory // 2,
                 progress=self.progress,
@@ -265,10 +280,9 @@ class Maker:
                 "ask for less, or take out channels: --structure channel",
             )
         last = points[-1]
-        whole = count_macs(self.model)
         return Outcome(
             model=last.model,
-            parts=telling.blocks(last, whole),
+            parts=telling.blocks(last, self.macs(self.model)),
             front=telling.block_front(points, self.model),
             keep={},
         )
@@ -298,8 +312,10 @@ class Maker:
         share = config.target_macs or config.target_latency
         if share is None:
             return 1 - (config.sparsity or 0.0)
-        whole = count_macs(self.model)
-        layers = sum(known_macs(node) or 0 for node in factorable(self.model).values())
+        whole = self.macs(self.model)
+        layers = self.macs(self.model, factorable(self.model, config.protect))
+        if not layers:
+            return share
         left = share * whole - (whole - layers)
         if left <= 0:
             raise OnnxOptError(

@@ -86,17 +86,18 @@ def refit(
     samples: Samples,
     way: Way,
     *,
+    most: int = SEEN,
     room: int = 1 << 29,
     progress: Progress | None = None,
 ) -> Refitted:
     """Refit the layers of `columns` in `student`, which has been masked, in place.
 
     Both models were prepared by `prepare`. `columns` tells for each layer which of its columns may
-    be used.
+    be used; `most` samples are looked at.
     """
     editor, opset = Editor(student), student.opset_imports.get("", 0)
     done = Refitted()
-    aside = samples.aside(SEEN)
+    aside = samples.aside(most)
 
     def visit(stop: Stop) -> None:
         fit, other = see(stop, aside)
@@ -108,7 +109,7 @@ def refit(
         matrix.set_rows(editor, node, found.rows)
         matrix.add_to_bias(editor, student, edge, found.shift)
 
-    feeds = (feed for _, feed in samples.numbered(SEEN))
+    feeds = (feed for _, feed in samples.numbered(most))
     together(
         teacher, student, columns, feeds, visit, room=room, progress=said(progress, "refitting")
     )

@@ -23,8 +23,14 @@ Pair = tuple[Moments, Moments]
 Seen = Callable[[Group, Evidence, Sequence[Moments]], None]
 """Is told of a group: the evidence, and what was held back, by reader."""
 
-SEEN = 256
-"""Samples that are run through the layers at most."""
+SEEN, _MOST, _WORK = 256, 4096, 1e11
+"""Samples that are run through the layers at most, and how many where that is little work: until
+they take so many multiply-accumulates."""
+
+
+def enough(macs: float) -> int:
+    """Return how many samples are looked at, of a model that takes so many for each of them."""
+    return int(min(_MOST, max(SEEN, _WORK / max(macs, 1.0))))
 
 
 def evidence(
@@ -33,6 +39,7 @@ def evidence(
     samples: Samples | None,
     seen: Seen,
     *,
+    most: int = SEEN,
     keep: Callable[[str, Pair], None] | None = None,
     room: int = 1 << 29,
     progress: Progress | None = None,
@@ -41,7 +48,7 @@ def evidence(
 
     Without samples that is weights alone. With them, it comes in the order in which the readers of
     groups run, and the moments of a layer are forgotten once all its groups were told; `keep` is
-    given them before, by the name of the layer.
+    given them before, by the name of the layer. `most` samples are looked at.
     """
     survey = _Survey(model, groups, seen, keep, samples is not None)
     for group in groups:
@@ -49,12 +56,12 @@ def evidence(
             survey.tell(group)
     if samples is None or not survey.asked:
         return
-    aside = samples.aside(SEEN)
+    aside = samples.aside(most)
     together(
         model,
         None,
         survey.asked,
-        (feed for _, feed in samples.numbered(SEEN)),
+        (feed for _, feed in samples.numbered(most)),
         lambda stop: survey.visit(stop, see(stop, aside)),
         room=room,
         progress=said(progress, "looking at layers"),

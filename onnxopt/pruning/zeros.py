@@ -34,12 +34,14 @@ one, which few samples say little of, the most. 3 gains nothing in all."""
 class Zeros:
     """A model whose layers get zeros; `chosen` are masks by the name of the weight, true stays.
 
-    `model` was prepared by `refitting.prepare`. Without samples nothing is refitted.
+    `model` was prepared by `refitting.prepare`. Without samples nothing is refitted;
+    `seen` are looked at, at most.
     """
 
     model: ir.Model
     config: PruneConfig
     samples: Samples | None
+    seen: int = SEEN
     room: int = 1 << 29
     progress: Progress | None = None
     chosen: dict[str, Array] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class Zeros:
                 matrix.set_rows(editor, nodes[name], np.where(stays, rows[name], 0.0))
                 self._note(name, stays, None)
             return student
-        aside = self.samples.aside(SEEN)
+        aside = self.samples.aside(self.seen)
 
         def visit(stop: Stop) -> None:
             fit, other = see(stop, aside)
@@ -90,7 +92,7 @@ class Zeros:
             self.model,
             student,
             self.layers,
-            (feed for _, feed in self.samples.numbered(SEEN)),
+            (feed for _, feed in self.samples.numbered(self.seen)),
             visit,
             room=self.room,
             progress=said(self.progress, "refitting"),
@@ -138,7 +140,7 @@ class Zeros:
             self.model,
             None,
             self.layers,
-            self.samples.fitted(SEEN),
+            self.samples.fitted(self.seen),
             visit,
             room=self.room,
             progress=said(self.progress, "looking at layers"),

@@ -53,6 +53,26 @@ def pruned_by(tmp_path):
     return run
 
 
+def test_what_is_no_layer_counts_too_whatever_the_length(tmp_path):
+    text = """(float[N,48] x) => (float[N,64] y) {
+        a = MatMul(x, w1)
+        r = Relu(a)
+        b = MatMul(r, w2)
+        s = Relu(b)
+        t = Transpose <perm=[1,0]> (s)
+        p = MatMul(s, t)
+        q = Softmax(p)
+        y = MatMul(q, s)
+    }"""
+    model = net(text, w1=normal(48, 64) / 7, w2=normal(64, 64, seed=3) / 8)
+    onnx.save(model, tmp_path / "m.onnx")
+    report = onnxopt.prune(
+        tmp_path / "m.onnx", calibration=[{"x": normal(64, 48, seed=n)} for n in range(16)],
+        structure="rank", target_macs=0.8, multiple=1, measure=False, anyway=True,
+    )  # fmt: skip
+    assert 0.7 < report.attempts[0].macs <= 0.8
+
+
 def test_a_layer_of_low_rank_is_split(pruned_by, tmp_path):
     report = pruned_by(thin(), target_macs=0.65)
     assert report

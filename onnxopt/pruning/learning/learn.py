@@ -18,6 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from onnxopt.arrays import Array
+from onnxopt.errors import OnnxOptError, one_line
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.samples import Samples
@@ -29,9 +30,8 @@ from onnxopt.runtime.machine.isa import usable_cores
 from onnxopt.sweep import matrix
 from onnxopt.sweep.shelf import Shelf
 
-_SEEN = 1024
-"""Samples that are learned from, and put aside."""
-_BATCH = 16
+_BATCH = 4
+"""Samples of a step: a few hundred samples make few steps otherwise."""
 _LEAST = 1e-2
 """Of the usual size of weights: a bias of zeros learns in steps of that."""
 Progress = Callable[[str, float | None], None]
@@ -45,6 +45,7 @@ def learn(
     protect: Collection[str] = (),
     passes: int = 8,
     rate: float = 1e-3,
+    most: int = 1024,
     blocks: bool = True,
     seed: int = 0,
     room: int = 1 << 30,
@@ -53,27 +54,40 @@ def learn(
     """Let a model learn what another one makes, in place; weights of zero stay zero.
 
     Tensors are known by their names. `rate` is the first step as a share of a weight's usual size;
-    `blocks` tells whether sums behind residual blocks are learned too. `room` is how many bytes of
-    what is given and wanted stay in memory. Nodes of `protect` are left as they are.
+    `most` samples are learned from or put aside, `blocks` tells whether sums behind residual blocks
+    are learned too. `room` is how many bytes of what is given and wanted stay in memory. Nodes of
+    `protect` are left as they are. Where an operator cannot be computed the reason says so.
     """
     found = course(student, protect=protect)
     if not found.weights or not found.aims:
         return Learned(reason="no gradient is known from an output back to a weight")
-    feeds = (feed for _, feed in samples.numbered(_SEEN))
-    with Shelf(room) as shelf:
-        aside = samples.aside(_SEEN)
-        lesson = prepare(teacher, student, found, feeds, aside, shelf, blocks=blocks)
-        if not lesson.tape.course.aims:
-            return Learned(reason="it makes nothing that the model makes too")
-        if not lesson.fit or not lesson.kept:
-            return Learned(reason="there are too few samples to put any aside")
-        pupil = _Pupil(lesson, rate)
-        # Products of one sample are small: samples side by side take less than cores do on each.
-        with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as pool:
-            learned, best = pupil.take(passes, seed, pool, progress)
+    feeds = (feed for _, feed in samples.numbered(most))
+    try:
+        with Shelf(room) as shelf:
+            aside = samples.aside(most)
+            lesson = prepare(teacher, student, found, feeds, aside, shelf, blocks=blocks)
+            learned, best = _taught(lesson, rate, passes, seed, progress)
+    except OnnxOptError:
+        raise
+    except Exception as error:  # noqa: BLE001 - operators raise whatever numpy and onnx raise
+        return Learned(reason=f"it could not be computed: {one_line(str(error))}")
     if learned.kept:
         _put(student, found, best)
     return learned
+
+
+def _taught(
+    lesson: Lesson, rate: float, passes: int, seed: int, progress: Progress | None
+) -> tuple[Learned, dict[str, Array]]:
+    """Learn; return what came of it, and the weights of the best pass."""
+    if not lesson.tape.course.aims:
+        return Learned(reason="it makes nothing that the model makes too"), {}
+    if not lesson.fit or not lesson.kept:
+        return Learned(reason="there are too few samples to put any aside"), {}
+    pupil = _Pupil(lesson, rate)
+    # Products of one sample are small: samples side by side take less than cores do on each.
+    with threadpool_limits(1), ThreadPoolExecutor(usable_cores()) as pool:
+        return pupil.take(passes, seed, pool, progress)
 
 
 class _Pupil:

@@ -231,6 +231,19 @@ def test_without_samples_put_aside_nothing_is_learned():
     assert "too few samples" in found.reason
 
 
+def test_what_cannot_be_computed_is_said_and_changes_nothing(monkeypatch):
+    def broken(*given):
+        raise IndexError("out of\nrange")
+
+    student = disturbed(residual())
+    before = weights_of(student)
+    monkeypatch.setattr("onnxopt.pruning.learning.tape.compute", broken)
+    found = learn(residual(), student, Samples(pictures), passes=2)
+    assert found.reason == "it could not be computed: out of range"
+    for name, array in weights_of(student).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_a_model_without_weights_learns_nothing():
     model = named(
         parser.parse_model("""<ir_version: 10, opset_import: ["": 20]>
