@@ -1,4 +1,4 @@
-"""Makes what pruning is calibrated with on Fashion-MNIST: a thousand training images, one a feed.
+"""Makes what pruning is calibrated with on Fashion-MNIST: some thousand training images, one a feed.
 
 Judged are all test images, as in `data_garments.py`; both nets take the same.
 """
@@ -9,7 +9,7 @@ import data_garments
 import data_store
 
 TASK = "fashion_residual"
-CALIBRATION = 1000
+CALIBRATION = 4000
 
 
 def make(quick: bool) -> None:

@@ -100,7 +100,7 @@ class Candidate:
 
 
 _PLAIN = "--no-measure"
-LEARNED, PASSES = "onnxopt learned", 8
+LEARNED, PASSES = "onnxopt learned", 16
 _NO_REFIT = ("--no-refit", _PLAIN)
 CANDIDATES = {
     candidate.name: candidate
