@@ -1,4 +1,4 @@
-"""Makes what pruning is calibrated with on Fashion-MNIST: some thousand training images, one a feed.
+"""Makes what pruning is calibrated with on Fashion-MNIST: 4,000 training images, one a feed.
 
 Judged are all test images, as in `data_garments.py`; both nets take the same.
 """
