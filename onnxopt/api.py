@@ -49,6 +49,7 @@ def optimize(
     measure: bool = True,
     data: str | Path | Sequence[Mapping[str, Any]] | None = None,
     prune: float | None = None,
+    learn: int = 0,
     quantize: bool = False,
     calibration: str | Path | Sequence[Mapping[str, Any]] | None = None,
     random_data: bool = False,
@@ -68,16 +69,17 @@ def optimize(
     is then false. Raises `OnnxOptError` for whatever the caller can mend.
 
     With `prune` (a share of all channels) and `quantize` the model goes on through what these verbs
-    do, in this order, on the samples of `calibration`; `min_sqnr`, `metric` and `max_drop` hold
-    after each, against the model as it was given, and nothing is written beyond them.
+    do, in this order, on the samples of `calibration`, and learns in `learn` passes once it was
+    pruned; `min_sqnr`, `metric` and `max_drop` hold after each step, against the model as it was
+    given, and nothing is written beyond them.
     """
     config = OptimizeConfig(
         target=find_target(target), fix=dict(fix or {}), opset=opset, only=_names(only),
         skip=_names(skip), verify=verify, measure=measure, check=check, trace=trace,
     )  # fmt: skip
     asked = ChainConfig(
-        prune=prune, quantize=quantize, random_data=random_data, min_sqnr=min_sqnr, metric=metric,
-        max_drop=max_drop,
+        prune=prune, learn=learn, quantize=quantize, random_data=random_data, min_sqnr=min_sqnr,
+        metric=metric, max_drop=max_drop,
     )  # fmt: skip
     asked.check(samples=calibration is not None)
     pipeline.check_names((*config.only, *config.skip))

@@ -14,11 +14,13 @@ from onnxopt.errors import OnnxOptError
 class ChainConfig:
     """What `optimize` does after what is exact: take out a share of all channels, make int8.
 
-    Samples, metric and gates are as in `PruneConfig` and `QuantizeConfig`; they hold after each of
-    the two, against the model that was given.
+    `learn` is how many passes the pruned model learns in. Samples, metric and gates are as in
+    `PruneConfig` and `QuantizeConfig`; they hold after each of the two, against the model that was
+    given.
     """
 
     prune: float | None = None
+    learn: int = 0
     quantize: bool = False
     random_data: bool = False
     min_sqnr: float | None = None
@@ -36,6 +38,10 @@ class ChainConfig:
                 "samples, a metric and --min-sqnr are for what is not exact",
                 "give --prune 0.3, --quantize or both; what is exact is tried on --data",
             )
+        if self.learn and self.prune is None:
+            raise OnnxOptError(
+                "--learn is for a model that was pruned", "give --prune 0.3, or leave out --learn"
+            )
         if self and not (samples or self.random_data):
             raise OnnxOptError(
                 "pruning and int8 need samples of what the model will meet",
@@ -48,7 +54,9 @@ class ChainConfig:
             return None
         # What fused operators take in could become int8 no more.
         target = exact.target.plain() if self.quantize else exact.target
-        return PruneConfig(target=target, sparsity=self.prune, **self._shared(exact))
+        return PruneConfig(
+            target=target, sparsity=self.prune, learn=self.learn, **self._shared(exact)
+        )
 
     def quantizing(self, exact: OptimizeConfig) -> QuantizeConfig | None:
         """Return how to make it int8, likewise."""

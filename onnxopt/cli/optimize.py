@@ -48,6 +48,13 @@ from onnxopt.cli.values import FiniteFloat, Share
     help="Then take out a share of all channels, as onnxopt prune --sparsity S does. 0.5 is a "
     "half.",
 )
+@click.option(
+    "--learn",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="PASSES",
+    help="Let what --prune leaves learn MODEL's outputs, as onnxopt prune --learn PASSES does.",
+)
 @click.option("--quantize", is_flag=True, help="Then make it int8, as onnxopt quantize does.")
 @judged.calibration
 @judged.random_data
@@ -91,7 +98,7 @@ def command(
     """
     out = default_output(model) if out is None else out
     judged.check_usage(model, out, calibration, output, asked)
-    names = ("prune", "quantize", "random_data", "min_sqnr", "metric", "max_drop")
+    names = ("prune", "learn", "quantize", "random_data", "min_sqnr", "metric", "max_drop")
     ChainConfig(**{name: asked[name] for name in names}).check(samples=calibration is not None)
     from onnxopt import api
 

@@ -92,9 +92,12 @@ def test_pruning_keeps_to_what_can_become_int8():
     assert "com.microsoft" in quantizing.target.domains
     for each in (pruning, quantizing):
         assert (each.measure, each.seed, each.max_drop) == (False, 3, 0.1)
-    alone = ChainConfig(prune=0.3)
+    alone = ChainConfig(prune=0.3, learn=5)
+    assert alone.pruning(exact).learn == 5
     assert alone.pruning(exact).target == exact.target
     assert alone.quantizing(exact) is None
     assert not ChainConfig()
+    with pytest.raises(OnnxOptError, match="--learn is for a model that was pruned"):
+        ChainConfig(quantize=True, learn=5).check(samples=True)
     with pytest.raises(OnnxOptError, match="sparsity 1 is not in"):
         ChainConfig(prune=1.0).pruning(exact)

@@ -10,8 +10,8 @@ from onnxopt.cli.main import COMMANDS, onnxopt
 from onnxopt.cli.optimize import default_output
 
 NOT_CHAINED = {
-    "prune": None, "quantize": False, "calibration": None, "random_data": False, "min_sqnr": None,
-    "metric": None, "max_drop": None,
+    "prune": None, "learn": 0, "quantize": False, "calibration": None, "random_data": False,
+    "min_sqnr": None, "metric": None, "max_drop": None,
 }  # fmt: skip
 CLI_PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
