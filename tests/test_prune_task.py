@@ -221,6 +221,14 @@ def test_single_weights_become_zero(model, tmp_path, importance):
     assert report.sparsity == pytest.approx(0.6, abs=0.05)
 
 
+def test_zeros_are_spread_by_what_they_cost_or_alike_whichever_errs_less(model):
+    options = {"structure": "element", "sparsity": 0.6, "calibration": feeds()}
+    spread, alike = (onnxopt.prune(model, scope=scope, **options) for scope in ("global", "layer"))
+    assert spread.sparsity == pytest.approx(0.6, abs=0.02)
+    first, second = (each.verification.outputs[0].sqnr_db for each in (spread, alike))
+    assert first >= second - 0.01
+
+
 def test_two_of_four_stay(model, tmp_path):
     out = tmp_path / "o.onnx"
     assert onnxopt.prune(model, out, structure="2:4", calibration=feeds())

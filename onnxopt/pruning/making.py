@@ -250,6 +250,13 @@ class Maker:
         if self.config.mask is not None:
             masked = masks.load(self.config.mask, way.sizes(), self.identity)
         made = way.run(masked)
+        if self.config.structure == "element" and way.shares and self.judge is not None:
+            # Energies of layers compare badly: of two ways to spread zeros the better one stays.
+            even = replace(way, config=replace(self.config, scope="layer"), chosen={}, parts=[],
+                           shares={})  # fmt: skip
+            other = even.run()
+            if self.noise(other) < self.noise(made):
+                way, made = even, other
         return Outcome(model=made, parts=tuple(way.parts), keep=way.chosen, ridge=self.config.ridge)
 
     def blocks(self) -> Outcome:

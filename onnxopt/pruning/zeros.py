@@ -35,7 +35,7 @@ class Zeros:
     """A model whose layers get zeros; `chosen` are masks by the name of the weight, true stays.
 
     `model` was prepared by `refitting.prepare`. Without samples nothing is refitted;
-    `seen` are looked at, at most.
+    `seen` are looked at, at most. `shares` is by layer how much goes, where that was decided.
     """
 
     model: ir.Model
@@ -45,6 +45,7 @@ class Zeros:
     room: int = 1 << 29
     progress: Progress | None = None
     chosen: dict[str, Array] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
     parts: list[PrunedPart] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -122,6 +123,11 @@ class Zeros:
             kept = elements.above(list(scores.values()), self.config.threshold)
         else:
             kept = elements.masks(list(scores.values()), self.config.sparsity or 0.0, "global")
+            if self.samples is not None and self.config.refit and self._by_cost():
+                # Which elements go is best seen while the others make up for those that went.
+                gone = [1 - float(stays.mean()) for stays in kept]
+                self.shares = dict(zip(scores, gone, strict=True))
+                return None
         return dict(zip(scores, kept, strict=True))
 
     def _scores(self, rows: Mapping[str, Array]) -> dict[str, Array]:
@@ -179,7 +185,8 @@ class Zeros:
         if self._by_cost():
             if self.config.structure == "2:4":
                 return sparse.of_fours(rows.shape[1], self._channels(name))
-            return sparse.of_share(self.config.sparsity or 0.0, rows.shape[1])
+            share = self.shares.get(name, self.config.sparsity or 0.0)
+            return sparse.of_share(share, rows.shape[1])
         scores = self._score(rows, seen)
         if self.config.structure == "2:4":
             return sparse.of_mask(elements.fours(scores, self._channels(name)))
