@@ -20,6 +20,7 @@ from onnxopt.prove import Prover
 from onnxopt.pruning import masks, telling
 from onnxopt.pruning.contest import Contest, contest
 from onnxopt.pruning.making import Maker
+from onnxopt.pruning.rounds import in_rounds
 from onnxopt.quantizing.detect import is_quantized
 from onnxopt.report import (
     Calibration,
@@ -87,7 +88,7 @@ class Pruning(Task[PruneConfig]):
             made_up=partial(self.made_up, self.model),
             progress=self.progress,
         )
-        outcome = maker.outcome()
+        outcome = in_rounds(maker) if self.config.rounds > 1 else maker.outcome()
         report = PruneReport(
             input=before,
             output=before,

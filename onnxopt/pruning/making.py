@@ -82,7 +82,10 @@ class Maker:
             "element": self.zeros,
             "2:4": self.zeros,
         }
-        found = ways[self.config.structure]()
+        return self.taught_and_learned(ways[self.config.structure]())
+
+    def taught_and_learned(self, found: Outcome) -> Outcome:
+        """Let a result be refitted by blocks and learn, as far as that is asked for."""
         if found.model is None or self.samples is None:
             return found
         if self.config.teach:

@@ -13,7 +13,7 @@ DEFAULTS = {
     "target": "portable", "structure": "channel", "sparsity": None, "threshold": None,
     "target_latency": None, "target_macs": None, "importance": "auto", "scope": "global",
     "protect": (), "refit": True, "solver": "exact", "ridge": None, "teach": False,
-    "learn": 0, "multiple": None, "mask": None, "mask_out": None, "min_sqnr": None,
+    "learn": 0, "rounds": 1, "multiple": None, "mask": None, "mask_out": None, "min_sqnr": None,
     "max_slowdown": None, "metric": None, "max_drop": None, "samples": None,
     "max_memory": None, "random_data": False, "measure": True, "threads": None, "anyway": False,
 }  # fmt: skip
@@ -45,7 +45,7 @@ def test_prune_hands_every_option_on(onnxopt_, api, tmp_path):
     options = (
         "--threshold 0.02 --structure channel --calibration d.npz -o out.onnx --target cpu"
         " --importance wanda --scope layer --protect /head,/stem --protect fc --multiple 16"
-        " --solver adam --ridge 0.1 --teach --learn 3 --min-sqnr 12 --max-slowdown 5%"
+        " --solver adam --ridge 0.1 --teach --learn 3 --rounds 2 --min-sqnr 12 --max-slowdown 5%"
         " --metric eval.py:top1 --max-drop 0.5 --samples 100 --max-memory 512M --threads 2"
         " --no-measure --anyway -v"
     )
@@ -56,9 +56,9 @@ def test_prune_hands_every_option_on(onnxopt_, api, tmp_path):
     assert given == DEFAULTS | {
         "threshold": 0.02, "calibration": "d.npz", "target": "cpu", "importance": "wanda",
         "scope": "layer", "protect": ("/head", "/stem", "fc"), "multiple": 16, "solver": "adam",
-        "ridge": 0.1, "teach": True, "learn": 3, "min_sqnr": 12.0, "max_slowdown": 0.05,
-        "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100, "max_memory": 512_000_000,
-        "threads": 2, "measure": False, "anyway": True,
+        "ridge": 0.1, "teach": True, "learn": 3, "rounds": 2, "min_sqnr": 12.0,
+        "max_slowdown": 0.05, "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100,
+        "max_memory": 512_000_000, "threads": 2, "measure": False, "anyway": True,
     }  # fmt: skip
 
 
