@@ -40,12 +40,19 @@ def test_prune_by_default_decides_by_itself(onnxopt_, api):
     assert given == DEFAULTS | {"sparsity": 0.5, "calibration": "data"}
 
 
+def test_rounds_share_out_a_target(onnxopt_, api):
+    options = ("--target-macs", "0.5", "--rounds", "2", "--calibration", "d.npz")
+    status, _, err = onnxopt_("prune", "m.onnx", *options)
+    assert (status, err) == (0, "")
+    assert asked(api)[1] == DEFAULTS | {"target_macs": 0.5, "rounds": 2, "calibration": "d.npz"}
+
+
 def test_prune_hands_every_option_on(onnxopt_, api, tmp_path):
     (tmp_path / "eval.py").write_text("")
     options = (
         "--threshold 0.02 --structure channel --calibration d.npz -o out.onnx --target cpu"
         " --importance wanda --scope layer --protect /head,/stem --protect fc --multiple 16"
-        " --solver adam --ridge 0.1 --teach --learn 3 --rounds 2 --min-sqnr 12 --max-slowdown 5%"
+        " --solver adam --ridge 0.1 --teach --learn 3 --min-sqnr 12 --max-slowdown 5%"
         " --metric eval.py:top1 --max-drop 0.5 --samples 100 --max-memory 512M --threads 2"
         " --no-measure --anyway -v"
     )
@@ -56,9 +63,9 @@ def test_prune_hands_every_option_on(onnxopt_, api, tmp_path):
     assert given == DEFAULTS | {
         "threshold": 0.02, "calibration": "d.npz", "target": "cpu", "importance": "wanda",
         "scope": "layer", "protect": ("/head", "/stem", "fc"), "multiple": 16, "solver": "adam",
-        "ridge": 0.1, "teach": True, "learn": 3, "rounds": 2, "min_sqnr": 12.0,
-        "max_slowdown": 0.05, "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100,
-        "max_memory": 512_000_000, "threads": 2, "measure": False, "anyway": True,
+        "ridge": 0.1, "teach": True, "learn": 3, "min_sqnr": 12.0, "max_slowdown": 0.05,
+        "metric": "eval.py:top1", "max_drop": 0.5, "samples": 100, "max_memory": 512_000_000,
+        "threads": 2, "measure": False, "anyway": True,
     }  # fmt: skip
 
 
