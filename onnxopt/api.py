@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onnxopt import costs as predicting
 from onnxopt import inspection, optimization, pipeline
 from onnxopt.chain_config import ChainConfig
-from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig, find_target
+from onnxopt.config import OptimizeConfig, QuantizeConfig, find_target
 from onnxopt.errors import OnnxOptError
 from onnxopt.given import (
     ModelLike,
@@ -22,6 +22,7 @@ from onnxopt.given import (
 )
 from onnxopt.graph import io
 from onnxopt.passes import shapes
+from onnxopt.prune_config import PruneConfig
 from onnxopt.report import (
     BenchmarkReport,
     CompareReport,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig
+from onnxopt.config import OptimizeConfig, QuantizeConfig
 from onnxopt.errors import OnnxOptError
+from onnxopt.prune_config import PruneConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxopt import given
-from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
@@ -17,6 +16,7 @@ from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Judge, Quality
 from onnxopt.judging.samples import FEW
 from onnxopt.prove import Prover
+from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning import masks, telling
 from onnxopt.pruning.contest import Contest, contest
 from onnxopt.pruning.making import Maker

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from onnxopt import given
 from onnxopt.benchmarking.measure import MeasureError, ab
-from onnxopt.config import OptimizeConfig, PruneConfig, QuantizeConfig
+from onnxopt.config import OptimizeConfig, QuantizeConfig
 from onnxopt.errors import ProviderError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
@@ -20,6 +20,7 @@ from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
 from onnxopt.preparing import prepared
 from onnxopt.prove import Candidate
+from onnxopt.prune_config import PruneConfig
 from onnxopt.report import Caution, Difference, Gate, PruneReport, QuantizeReport, Score
 from onnxopt.runtime.execution.providers import check_usable
 from onnxopt.runtime.feeding.inputs import model_inputs

@@ -9,7 +9,8 @@ import onnxopt
 
 PACKAGE = Path(onnxopt.__file__).parent
 FLOORS = {
-    "errors": 0, "config": 0, "chain_config": 0, "report": 0, "text": 0, "arrays": 0,
+    "errors": 0, "config": 0, "prune_config": 0, "chain_config": 0, "report": 0, "text": 0,
+    "arrays": 0,
     "graph": 1,
     "rewrite": 2, "channels": 2,
     "rules": 3, "runtime": 3, "testing": 3,

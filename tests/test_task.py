@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from onnxopt import task
-from onnxopt.config import PruneConfig
 from onnxopt.judging.samples import Samples
+from onnxopt.prune_config import PruneConfig
 from onnxopt.report import Difference
 from onnxopt.task import Task, usual_memory
 

@@ -11,8 +11,9 @@ from onnxopt.cli import judged, options
 from onnxopt.cli.output import Output, beside, check_place
 from onnxopt.cli.progress import ProgressLine
 from onnxopt.cli.values import FiniteFloat, Several, Share, joined
-from onnxopt.config import IMPORTANCES, SCOPES, SOLVERS, STRUCTURES, PruneConfig, find_target
+from onnxopt.config import find_target
 from onnxopt.errors import OnnxOptError
+from onnxopt.prune_config import IMPORTANCES, SCOPES, SOLVERS, STRUCTURES, PruneConfig
 
 
 @click.command("prune")

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from onnxopt.arrays import Array
-from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.quality import decibel
 from onnxopt.judging.samples import Samples
+from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning import refitting, seeing
 from onnxopt.pruning.budget.allocate import Costs, Cut, Front, at, front
 from onnxopt.pruning.budget.curves import Curve, curve, multiple_for, widths_of

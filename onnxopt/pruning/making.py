@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from onnxopt.arrays import Array
-from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
@@ -17,6 +16,7 @@ from onnxopt.graph.cost import costs
 from onnxopt.judging.quality import Judge
 from onnxopt.judging.samples import Samples
 from onnxopt.passes import concrete, shapes
+from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning import masks, refitting, seeing, telling
 from onnxopt.pruning.blocks.worth import Budget, Point, remove_blocks
 from onnxopt.pruning.budget.latency import Latency, latency_of

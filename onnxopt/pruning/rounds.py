@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from onnxopt.config import PruneConfig
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.judging.quality import Judge, decibel
+from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning import telling
 from onnxopt.pruning.making import Maker, Outcome
 from onnxopt.report import PrunedPart, PrunePoint

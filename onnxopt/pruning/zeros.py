@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnxopt.arrays import Array
-from onnxopt.config import PruneConfig
 from onnxopt.graph import facts
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.editor import Editor
 from onnxopt.judging.quality import decibel
 from onnxopt.judging.samples import Samples
+from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning.seeing import SEEN, Progress, is_seen, nodes_of, see
 from onnxopt.pruning.weights import elements, sparse
 from onnxopt.pruning.weights.factor import RIDGE

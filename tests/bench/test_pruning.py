@@ -14,7 +14,7 @@ import record
 from process import Run
 
 from onnxopt.cli.prune import command
-from onnxopt.config import PruneConfig
+from onnxopt.prune_config import PruneConfig
 
 
 def option(words, name):

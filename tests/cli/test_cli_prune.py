@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from onnxopt.cli.output import beside
-from onnxopt.config import PruneConfig
 from onnxopt.errors import OnnxOptError
+from onnxopt.prune_config import PruneConfig
 
 DEFAULTS = {
     "target": "portable", "structure": "channel", "sparsity": None, "threshold": None,

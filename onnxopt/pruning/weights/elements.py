@@ -53,7 +53,7 @@ ELEMENT_SCORES: dict[str, Score] = {
     "wanda": wanda,
     "obs": second_order,
 }
-"""By the names of `config.IMPORTANCES`; `batchnorm` says nothing of single weights, and `random`
+"""By the names of `prune_config.IMPORTANCES`; `batchnorm` says nothing of single weights, and `random`
 scores are whatever random numbers the caller draws."""
 
 

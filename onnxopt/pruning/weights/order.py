@@ -45,7 +45,7 @@ def removal(
     keep: float = 0.0,
     generator: np.random.Generator | None = None,
 ) -> Removal:
-    """Return the order in which units go by an importance of `config.IMPORTANCES`.
+    """Return the order in which units go by an importance of `prune_config.IMPORTANCES`.
 
     Without `refit` the losses are those of columns that are set to zero while all else stays, the
     bias included. `ridge`, in mean diagonals, pulls towards the rows as they are; `keep` is the

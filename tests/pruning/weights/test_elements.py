@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.config import IMPORTANCES
+from onnxopt.prune_config import IMPORTANCES
 from onnxopt.pruning.weights.elements import ELEMENT_SCORES, above, fours, masks
 from onnxopt.pruning.weights.sparse import by_fours, of_fours, of_mask, of_share, sparse
 from onnxopt.quantizing.weights.gram import squared

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.config import IMPORTANCES as NAMES
+from onnxopt.prune_config import IMPORTANCES as NAMES
 from onnxopt.pruning.weights import downdate
 from onnxopt.pruning.weights.evidence import Evidence, Reader, Writer
 from onnxopt.pruning.weights.importance import IMPORTANCES

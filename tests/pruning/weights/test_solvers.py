@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from onnxopt.config import SOLVERS as NAMES
+from onnxopt.prune_config import SOLVERS as NAMES
 from onnxopt.pruning.weights.refit import noise, refit
 from onnxopt.pruning.weights.solvers.problem import Multiplied, Streamed
 from onnxopt.pruning.weights.solvers.solver import SOLVERS, Clipped, Decaying, Descent, Momentum
