@@ -53,8 +53,8 @@ ELEMENT_SCORES: dict[str, Score] = {
     "wanda": wanda,
     "obs": second_order,
 }
-"""By the names of `prune_config.IMPORTANCES`; `batchnorm` says nothing of single weights, and `random`
-scores are whatever random numbers the caller draws."""
+"""By the names of `prune_config.IMPORTANCES`; `batchnorm` says nothing of single weights, and
+`random` scores are whatever random numbers the caller draws."""
 
 
 def masks(scores: Sequence[Array], sparsity: float, scope: Scope = "layer") -> list[Array]:
