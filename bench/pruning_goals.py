@@ -12,16 +12,8 @@ from quantization_rows import NOT_MEASURED, Column, Row, Table
 
 Read = Callable[[Row], float | None]
 _ISA = "native"
-_WHO = {
-    "onnxopt": "",
-    plan.LEARNED: f" (--learn {plan.PASSES})",
-    plan.ROUNDS: f" (--rounds 2 --learn {plan.EACH})",
-}
-
-
-def who_of(trial: str) -> Iterator[tuple[str, str]]:
-    """Yield whose results are held against what was asked for, and how they are told apart."""
-    yield from ((who, how) for who, how in _WHO.items() if who in plan.TRIALS[trial].candidates)
+WHO = {"onnxopt": "", plan.LEARNED: f" (--learn {plan.PASSES})"}
+"""Whose results are held against what was asked for, and how they are told apart."""
 
 
 def _cell(results: Row, trial: str, who: str = "onnxopt") -> Row | None:
@@ -166,7 +158,7 @@ def _nets() -> Iterator[Goal]:
     for name in plan.NETS:
         for share, limit in ((0.5, 1.0), (0.25, 0.3)):
             trial = f"{name} {share:g}"
-            for who, how in who_of(trial):
+            for who, how in WHO.items():
                 yield Goal(
                     what=f"{name}, {share:.0%} of the channels out{how}: accuracy lost, points",
                     measured=lost(trial, who),
@@ -184,7 +176,7 @@ def _photographs() -> Iterator[Goal]:
     for share, agreement, sqnr, limit in ((0.8, 0.80, 10.5, 0.87), (0.7, 0.70, 8.5, 0.80)):
         trial = f"efficientnet_lite0 {share:g}"
         yield Goal(what=f"{trial}: MACs", measured=left(trial), limit=share, most=True)
-        for who, how in who_of(trial):
+        for who, how in WHO.items():
             yield Goal(
                 what=f"{trial}: agreement{how}",
                 measured=score(trial, "agreement", who),
@@ -213,7 +205,7 @@ def _sentences() -> Iterator[Goal]:
         ("minilm_l6 layer", "one layer of six replaced", 0.965),
         ("minilm_l6 rank", "dense layers at half their MACs", 0.86),
     ):
-        for who, how in who_of(trial):
+        for who, how in WHO.items():
             yield Goal(
                 what=f"minilm_l6, {what}: mean cosine{how}",
                 measured=score(trial, "cosine", who),

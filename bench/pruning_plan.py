@@ -101,14 +101,12 @@ class Candidate:
 
 _PLAIN = "--no-measure"
 LEARNED, PASSES = "onnxopt learned", 16
-ROUNDS, EACH = "onnxopt in rounds", 8
 _NO_REFIT = ("--no-refit", _PLAIN)
 CANDIDATES = {
     candidate.name: candidate
     for candidate in (
         Candidate(name="onnxopt", everywhere=True),
         Candidate(name=LEARNED, options=("--learn", f"{PASSES}", _PLAIN)),
-        Candidate(name=ROUNDS, options=("--rounds", "2", "--learn", f"{EACH}", _PLAIN)),
         Candidate(name="onnxopt by layer", options=("--scope", "layer", _PLAIN)),
         Candidate(name="onnxopt l2", options=("--importance", "l2", _PLAIN)),
         Candidate(name="onnxopt wanda", options=("--importance", "wanda", _PLAIN)),
@@ -179,8 +177,6 @@ NETS = ("fashion_cnn", "fashion_residual")
 _ASKED = (0.25, 0.5)
 MACS = {0.9: 1, 0.8: 2, 0.7: 2, 0.6: 1}
 """Shares of EfficientNet-Lite0's multiplications that are left, and on how many splits."""
-_MUCH = 0.7
-"""That which is tried in rounds, too."""
 HALF_DENSE = 0.526
 """What is left of MiniLM's multiplications at 128 tokens where dense layers have half of theirs.
 
@@ -205,21 +201,9 @@ def _nets() -> Iterator[Trial]:
                 task=TASKS[name],
                 options=("--structure", "channel", "--sparsity", f"{share:g}", _PLAIN),
                 how=f"sparsity={share:g}",
-                candidates=_asked_of(share) if share in _ASKED else _CURVE,
+                candidates=(*_CHANNELS, "onnxopt by layer") if share in _ASKED else _CURVE,
                 speed=share in _ASKED,
             )
-
-
-def _asked_of(share: float) -> tuple[str, ...]:
-    """Return who takes a share of a small net's channels: rounds pay where much goes."""
-    return (*_CHANNELS, "onnxopt by layer", *((ROUNDS,) if share == max(_ASKED) else ()))
-
-
-def _made_of(share: float) -> tuple[str, ...]:
-    """Return who leaves a share of EfficientNet-Lite0."""
-    if MACS[share] == 1:
-        return (*_USUAL, "onnxsim l2")
-    return (*_CHANNELS, ROUNDS) if share == _MUCH else _CHANNELS
 
 
 def _photographs() -> Iterator[Trial]:
@@ -230,7 +214,7 @@ def _photographs() -> Iterator[Trial]:
             task=TASKS["efficientnet_lite0"],
             options=("--structure", "channel", "--target-macs", f"{share:g}"),
             how=f"macs={share:g}",
-            candidates=_made_of(share),
+            candidates=(*_USUAL, "onnxsim l2") if splits == 1 else _CHANNELS,
             splits=splits,
         )
     yield Trial(
