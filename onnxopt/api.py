@@ -162,7 +162,6 @@ def prune(
     ridge: float | None = None,
     teach: bool = False,
     learn: int = 0,
-    rounds: int = 1,
     multiple: int | None = None,
     mask: str | Path | None = None,
     mask_out: str | Path | None = None,
@@ -191,10 +190,10 @@ def prune(
         target=find_target(target), structure=structure, sparsity=sparsity, threshold=threshold,
         target_latency=target_latency, target_macs=target_macs, importance=importance, scope=scope,
         protect=_names(protect), refit=refit, solver=solver, ridge=ridge, teach=teach,
-        learn=learn, rounds=rounds, multiple=multiple, mask=_path_text(mask),
-        mask_out=_path_text(mask_out), min_sqnr=min_sqnr, max_slowdown=max_slowdown, metric=metric,
-        max_drop=max_drop, samples=samples, max_memory=max_memory or 0, random_data=random_data,
-        measure=measure, threads=threads, anyway=anyway,
+        learn=learn, multiple=multiple, mask=_path_text(mask), mask_out=_path_text(mask_out),
+        min_sqnr=min_sqnr, max_slowdown=max_slowdown, metric=metric, max_drop=max_drop,
+        samples=samples, max_memory=max_memory or 0, random_data=random_data, measure=measure,
+        threads=threads, anyway=anyway,
     )  # fmt: skip
     config.check(samples=calibration is not None)
     _require_runtime()

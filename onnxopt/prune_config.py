@@ -28,8 +28,7 @@ class PruneConfig:
     over each layer alone or over all. `protect` names nodes and tensors that stay as they are.
     `ridge` is a share of a Gram matrix's mean diagonal; None: chosen on held-out samples. `teach`
     adds a last pass against the blocks of the model that was given, `learn` so many passes of
-    gradient steps through all layers against its outputs. `rounds` parts what goes into several
-    rounds, each with all of these. `multiple` is what widths are cut to;
+    gradient steps through all layers against its outputs. `multiple` is what widths are cut to;
     None: what the target's kernels like. `mask_out` keeps the decision beside a model that is left
     as it is. Samples, metric and gates are as in `QuantizeConfig`, but that only what `shrinks` has
     to be faster.
@@ -49,7 +48,6 @@ class PruneConfig:
     ridge: float | None = None
     teach: bool = False
     learn: int = 0
-    rounds: int = 1
     multiple: int | None = None
     mask: str | None = None
     mask_out: str | None = None
@@ -87,7 +85,6 @@ class PruneConfig:
                 f"{' and '.join(self._amounts())} exclude each other", "give one of them"
             )
         self._check_structure()
-        self._check_rounds()
         taught = self.teach or self.learn > 0
         if not self.refit and (taught or self.ridge is not None or self.solver != "exact"):
             raise OnnxOptError(
@@ -97,24 +94,6 @@ class PruneConfig:
         if self.learn < 0:
             raise OnnxOptError(f"{self.learn} passes cannot be learned", "give --learn 8")
         check_drop(self.metric, self.max_drop)
-
-    def _check_rounds(self) -> None:
-        """Refuse rounds that nothing could tell apart."""
-        if self.rounds < 1:
-            raise OnnxOptError(f"{self.rounds} rounds take nothing out", "give --rounds 2")
-        if self.rounds == 1:
-            return
-        if self.structure != "channel" or not self.refit:
-            raise OnnxOptError(
-                "rounds are for channels that are refitted in between",
-                "leave --rounds out, or give --structure channel without --no-refit",
-            )
-        shares = (self.sparsity, self.target_macs, self.target_latency)
-        if self.mask_out is not None or all(share is None for share in shares):
-            raise OnnxOptError(
-                "rounds share out a sparsity or a target, and leave no masks of the whole model",
-                "give --sparsity, --target-macs or --target-latency, without --mask-out",
-            )
 
     def _amounts(self) -> list[str]:
         """Name what says how much goes."""

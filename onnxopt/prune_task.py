@@ -20,7 +20,6 @@ from onnxopt.prune_config import PruneConfig
 from onnxopt.pruning import masks, telling
 from onnxopt.pruning.contest import Contest, contest
 from onnxopt.pruning.making import Maker
-from onnxopt.pruning.rounds import in_rounds
 from onnxopt.quantizing.detect import is_quantized
 from onnxopt.report import (
     Calibration,
@@ -88,7 +87,7 @@ class Pruning(Task[PruneConfig]):
             made_up=partial(self.made_up, self.model),
             progress=self.progress,
         )
-        outcome = in_rounds(maker) if self.config.rounds > 1 else maker.outcome()
+        outcome = maker.outcome()
         report = PruneReport(
             input=before,
             output=before,

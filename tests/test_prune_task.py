@@ -221,37 +221,6 @@ def test_single_weights_become_zero(model, tmp_path, importance):
     assert report.sparsity == pytest.approx(0.6, abs=0.05)
 
 
-@pytest.mark.parametrize("amount", [{"target_macs": 0.5}, {"sparsity": 0.5}])
-def test_rounds_lead_to_the_same_goal(model, tmp_path, amount):
-    report = onnxopt.prune(
-        model, tmp_path / "o.onnx", calibration=feeds(48), multiple=1, measure=False, rounds=3,
-        learn=1, **amount,
-    )  # fmt: skip
-    assert report
-    assert [point.chosen for point in report.front] == [False] * (len(report.front) - 1) + [True]
-    assert len(report.front) == 4
-    shares = [point.macs for point in report.front]
-    assert shares == sorted(shares, reverse=True)
-    assert report.front[-1].sqnr_db == pytest.approx(
-        report.verification.outputs[0].sqnr_db, abs=0.5
-    )
-    if "target_macs" in amount:
-        assert 0.4 < shares[-1] <= 0.5
-    else:
-        assert report.sparsity == pytest.approx(0.5, abs=0.03)
-    whole = {part.name: part.before for part in report.parts}
-    assert sorted(whole.values()) == [16, 32], "groups are told by what they were at first"
-    assert signature(tmp_path / "o.onnx") == signature(model)
-
-
-@pytest.mark.parametrize(
-    "options", [{"structure": "block"}, {"refit": False}, {"mask_out": "m.npz"}, {"rounds": 0}]
-)
-def test_rounds_that_mean_nothing_are_refused(model, options):
-    with pytest.raises(OnnxOptError, match="round"):
-        onnxopt.prune(model, **({"rounds": 2, "sparsity": 0.3, "calibration": feeds()} | options))
-
-
 def test_zeros_are_spread_by_what_they_cost_or_alike_whichever_errs_less(model):
     options = {"structure": "element", "sparsity": 0.6, "calibration": feeds()}
     spread, alike = (onnxopt.prune(model, scope=scope, **options) for scope in ("global", "layer"))

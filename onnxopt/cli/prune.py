@@ -110,14 +110,6 @@ from onnxopt.prune_config import IMPORTANCES, SCOPES, SOLVERS, STRUCTURES, Prune
     help="Then let all layers learn MODEL's outputs by gradient steps, in so many passes over the "
     "samples; 8 is a good start. Minutes for an image classifier.",
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="N",
-    help="Take out in N rounds, each refitted, and with --learn learned, before the next one looks "
-    "at what is left. Better where much goes; takes N times as long.",
-)
 @click.option("--mask", metavar="FILE", help="Take out what these masks say (.npz).")
 @click.option(
     "--mask-out",

@@ -82,10 +82,7 @@ class Maker:
             "element": self.zeros,
             "2:4": self.zeros,
         }
-        return self.taught_and_learned(ways[self.config.structure]())
-
-    def taught_and_learned(self, found: Outcome) -> Outcome:
-        """Let a result be refitted by blocks and learn, as far as that is asked for."""
+        found = ways[self.config.structure]()
         if found.model is None or self.samples is None:
             return found
         if self.config.teach:

@@ -13,7 +13,7 @@ DEFAULTS = {
     "target": "portable", "structure": "channel", "sparsity": None, "threshold": None,
     "target_latency": None, "target_macs": None, "importance": "auto", "scope": "global",
     "protect": (), "refit": True, "solver": "exact", "ridge": None, "teach": False,
-    "learn": 0, "rounds": 1, "multiple": None, "mask": None, "mask_out": None, "min_sqnr": None,
+    "learn": 0, "multiple": None, "mask": None, "mask_out": None, "min_sqnr": None,
     "max_slowdown": None, "metric": None, "max_drop": None, "samples": None,
     "max_memory": None, "random_data": False, "measure": True, "threads": None, "anyway": False,
 }  # fmt: skip
@@ -38,13 +38,6 @@ def test_prune_by_default_decides_by_itself(onnxopt_, api):
     args, given = asked(api)
     assert args == ("m.onnx", "m.pruned.onnx")
     assert given == DEFAULTS | {"sparsity": 0.5, "calibration": "data"}
-
-
-def test_rounds_share_out_a_target(onnxopt_, api):
-    options = ("--target-macs", "0.5", "--rounds", "2", "--calibration", "d.npz")
-    status, _, err = onnxopt_("prune", "m.onnx", *options)
-    assert (status, err) == (0, "")
-    assert asked(api)[1] == DEFAULTS | {"target_macs": 0.5, "rounds": 2, "calibration": "d.npz"}
 
 
 def test_prune_hands_every_option_on(onnxopt_, api, tmp_path):
