@@ -27,12 +27,12 @@ from tools import FOLDER
 PRUNED, REFUSED, VAGUE, INVALID, CRASHED = "pruned", "refused", "vague", "invalid", "crashed"
 STATUSES = (PRUNED, REFUSED, VAGUE, INVALID, CRASHED)
 """What becomes of a model, best first. Vague is a refusal that names neither operator nor tensor
-of the model; that, what is invalid and what crashed are faults of onnxopt."""
+of the model nor its operator set; that, what is invalid and what crashed are faults of onnxopt."""
 KINDS = ("light", "simple", "pytorch-converted", "pytorch-operator")
 _TIMEOUT = 900.0
 _SHARE = "0.3"
 _SAID = ("error:", "failed:")
-_EMPTY = re.compile(r"\b(no|nothing|without|none)\b", re.IGNORECASE)
+_EMPTY = re.compile(r"\b(no|nothing|without|none|operator set \d+)\b", re.IGNORECASE)
 Verdict = dict[str, Any]
 
 

@@ -26,12 +26,14 @@ def prepared(
     beside: Path | None = None,
     *,
     exact: OptimizeConfig | None = None,
+    purpose: str = "int8 with a scale for each channel",
 ) -> Candidate:
     """Optimize a model exactly, for int8 to be put into: names unique, types inferred.
 
     It is made of standard operators at operator set 13 or later, without fused attention, whose
     products could not become int8. What stays float is written as the target's kernels like it.
-    `exact` tells what to leave out of that.
+    `exact` tells what to leave out of that. Raises `OnnxOptError` for a model that cannot be raised,
+    which says that the `purpose` needs it.
     """
     config = replace(
         exact or OptimizeConfig(),
@@ -48,7 +50,7 @@ def prepared(
         editor = Editor(model)
         if obstacle := opset.obstacle_to(editor, _OPSET):
             raise OnnxOptError(
-                f"int8 with a scale for each channel needs operator set {_OPSET}: {obstacle}",
+                f"{purpose} needs operator set {_OPSET}: {obstacle}",
                 f"export the model again at operator set {_OPSET} or later",
             )
         opset.raise_to(editor, _OPSET)

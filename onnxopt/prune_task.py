@@ -67,6 +67,8 @@ def check_float(model: ir.Model) -> None:
 class Pruning(Task[PruneConfig]):
     """One model on its way to fewer weights."""
 
+    purpose = "pruning"
+
     def run(self, before: Profile, output: str | Path | None) -> PruneReport:
         """Choose, take out, judge, measure, write; return what was done."""
         candidate = self.prepared()

@@ -51,8 +51,10 @@ class Task(Generic[Config]):
 
     `teacher` is the model that it is judged by and timed against, and that the user's metric was
     asked of (`scores`), where that is not its source. `exact` tells what to leave out where it is
-    optimized.
+    optimized, `purpose` what an old model would have to be raised for.
     """
+
+    purpose = "int8 with a scale for each channel"
 
     def __init__(
         self,
@@ -85,7 +87,9 @@ class Task(Generic[Config]):
     def prepared(self) -> Candidate:
         """Return the source as it is to be changed; what it declares is kept for the result."""
         self.tell("preparing", None)
-        found = prepared(self.source, self.config.target, self.folder, exact=self.exact)
+        found = prepared(
+            self.source, self.config.target, self.folder, exact=self.exact, purpose=self.purpose
+        )
         self.declared = found.declared
         return found
 

@@ -221,6 +221,17 @@ def test_single_weights_become_zero(model, tmp_path, importance):
     assert report.sparsity == pytest.approx(0.6, abs=0.05)
 
 
+def test_a_model_that_is_too_old_is_told_what_for(tmp_path):
+    text = """<ir_version: 4, opset_import: ["": 9]> g (float[N,8] x) => (float[N,4] y)
+        <float[8,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5}>
+        { y = MatMul(x, w) }"""
+    onnx.save(parser.parse_model(text), tmp_path / "old.onnx")
+    with pytest.raises(OnnxOptError) as told:
+        onnxopt.prune(tmp_path / "old.onnx", sparsity=0.5, random_data=True)
+    assert told.value.message == ("pruning needs operator set 13: operator set 9 is older than 11")
+    assert "export the model again" in told.value.hint
+
+
 def test_zeros_are_spread_by_what_they_cost_or_alike_whichever_errs_less(model):
     options = {"structure": "element", "sparsity": 0.6, "calibration": feeds()}
     spread, alike = (onnxopt.prune(model, scope=scope, **options) for scope in ("global", "layer"))
