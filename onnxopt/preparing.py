@@ -32,8 +32,8 @@ def prepared(
 
     It is made of standard operators at operator set 13 or later, without fused attention, whose
     products could not become int8. What stays float is written as the target's kernels like it.
-    `exact` tells what to leave out of that. Raises `OnnxOptError` for a model that cannot be raised,
-    which says that the `purpose` needs it.
+    `exact` tells what to leave out of that. Raises `OnnxOptError` for a model that cannot be raised
+    to it, which says that the `purpose` needs it.
     """
     config = replace(
         exact or OptimizeConfig(),
