@@ -154,13 +154,7 @@ class QuantizeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("method", METHODS),
-            ("rounding", ROUNDINGS),
-            ("isa", ISAS),
-            ("format", FORMATS),
-        ):
-            check_known(name, (getattr(self, name),), known)
+        check_choices(self, method=METHODS, rounding=ROUNDINGS, isa=ISAS, format=FORMATS)
         check_known("repair", self.without, REPAIRS)
         if not self.repairs("rounding") and self.rounding in ("gptq", "adaround"):
             raise OnnxOptError(
@@ -185,6 +179,12 @@ def check_drop(metric: object, max_drop: float | None) -> None:
         raise OnnxOptError(
             "a drop of nothing cannot be limited", "give --metric file.py:function, too"
         )
+
+
+def check_choices(config: object, **known: tuple[str, ...]) -> None:
+    """Raise `OnnxOptError` for an option, called as its choices are, that is none of them."""
+    for name, choices in known.items():
+        check_known(name, (getattr(config, name),), choices)
 
 
 def check_known(what: str, names: Iterable[str], known: tuple[str, ...]) -> None:

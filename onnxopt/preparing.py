@@ -12,6 +12,9 @@ from onnxopt.passes import opset, shapes
 from onnxopt.prove import Candidate, Prover
 from onnxopt.quantizing.naming import tell_apart
 
+INT8 = "int8 with a scale for each channel"
+"""What a model is prepared for, unless something else is said."""
+
 _OPSET = 13
 """The first operator set whose DequantizeLinear has a scale for each channel."""
 
@@ -26,7 +29,7 @@ def prepared(
     beside: Path | None = None,
     *,
     exact: OptimizeConfig | None = None,
-    purpose: str = "int8 with a scale for each channel",
+    purpose: str = INT8,
 ) -> Candidate:
     """Optimize a model exactly, for int8 to be put into: names unique, types inferred.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onnxopt.config import TARGETS, Target, check_drop, check_known
+from onnxopt.config import TARGETS, Target, check_choices, check_drop
 from onnxopt.errors import OnnxOptError
 
 STRUCTURES = ("element", "2:4", "channel", "block", "rank")
@@ -64,13 +64,9 @@ class PruneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("structure", STRUCTURES),
-            ("importance", IMPORTANCES),
-            ("solver", SOLVERS),
-            ("scope", SCOPES),
-        ):
-            check_known(name, (getattr(self, name),), known)
+        check_choices(
+            self, structure=STRUCTURES, importance=IMPORTANCES, solver=SOLVERS, scope=SCOPES
+        )
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise OnnxOptError(f"sparsity {self.sparsity:g} is not in [0, 1)", "0.5 is a half")
         for name in ("target_latency", "target_macs"):

@@ -18,7 +18,7 @@ from onnxopt.judging.gates import gates
 from onnxopt.judging.metric import Scores
 from onnxopt.judging.quality import Quality
 from onnxopt.judging.samples import Samples
-from onnxopt.preparing import prepared
+from onnxopt.preparing import INT8, prepared
 from onnxopt.prove import Candidate
 from onnxopt.prune_config import PruneConfig
 from onnxopt.report import Caution, Difference, Gate, PruneReport, QuantizeReport, Score
@@ -54,7 +54,7 @@ class Task(Generic[Config]):
     optimized, `purpose` what an old model would have to be raised for.
     """
 
-    purpose = "int8 with a scale for each channel"
+    purpose = INT8
 
     def __init__(
         self,

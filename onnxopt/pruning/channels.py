@@ -75,6 +75,7 @@ class Channels:
 
     def __post_init__(self) -> None:
         self.dense = Dense(self.folder / "moments")
+        self.seen = seeing.enough(float(self.work.macs.whole))
         config = self.config
         multiple = config.multiple or multiple_for(config.target.name)
         self.widths = {
@@ -89,7 +90,7 @@ class Channels:
             self.groups,
             self.samples,
             self._judge,
-            most=seeing.enough(float(self.work.macs.whole)),
+            most=self.seen,
             keep=self._kept,
             room=self.room,
             progress=self.progress,
@@ -231,7 +232,7 @@ class Channels:
                 columns,
                 self.samples,
                 Way(ridge=self.config.ridge, solver=self.config.solver),
-                most=seeing.enough(float(self.work.macs.whole)),
+                most=self.seen,
                 room=self.room,
                 progress=self.progress,
             )

@@ -26,7 +26,7 @@ from onnxopt.pruning.factored import factorable
 from onnxopt.pruning.factoring import factored
 from onnxopt.pruning.groups.cutting import remove
 from onnxopt.pruning.groups.finding import find_groups
-from onnxopt.pruning.learning.learn import learn
+from onnxopt.pruning.learning.learn import SEEN, learn
 from onnxopt.pruning.teaching import teach
 from onnxopt.pruning.zeros import Zeros
 from onnxopt.report import FrozenPart, Learned, PrunedPart, PrunePoint
@@ -35,8 +35,6 @@ from onnxopt.runtime.machine.isa import usable_cores
 
 _PROVEN = 3
 """Feeds on which the shrunk model is held against the masked one."""
-_LEARNED = 1024
-"""Samples that a result learns from, at most; more where they are little work."""
 _SHOWN = 6
 """Points of the front whose error is measured, besides the chosen one."""
 
@@ -112,7 +110,7 @@ class Maker:
             pupil,
             samples,
             passes=self.config.learn,
-            most=max(_LEARNED, seeing.enough(self.macs(self.model))),
+            most=max(SEEN, seeing.enough(self.macs(self.model))),
             protect=self.config.protect,
             seed=self.config.seed,
             room=self.config.max_memory // 2,

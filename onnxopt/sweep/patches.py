@@ -33,6 +33,18 @@ class Window:
     pads: tuple[int, ...]
     groups: int = 1
 
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """How many numbers the kernel reaches over, by spatial axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
+    @property
+    def around(self) -> list[tuple[int, int]]:
+        """The pads before and behind each axis of [N, C, *spatial]."""
+        rank = len(self.kernel)
+        pads = zip(self.pads[:rank], self.pads[rank:], strict=True)
+        return [(0, 0), (0, 0), *pads]
+
 
 def read_by(x: Array, node: ir.Node, model: ir.Model) -> Array:
     """Return what a Conv or a product multiplies its weight by: [groups, rows, columns]."""
@@ -70,11 +82,8 @@ def convolved(x: Array, window: Window, most: int | None = None) -> Array:
     add them. No more than `most` patches are taken, or than are `enough`.
     """
     rank = len(window.kernel)
-    before, behind = window.pads[:rank], window.pads[rank:]
-    padded = np.pad(x, [(0, 0), (0, 0), *zip(before, behind, strict=True)])
-    spans = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
     axes = tuple(range(2, 2 + rank))
-    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axes)
+    views = np.lib.stride_tricks.sliding_window_view(padded(x, window), window.spans, axes)
     moved = (slice(None), slice(None), *(slice(None, None, s) for s in window.strides))
     views = views[(*moved, *(slice(None, None, d) for d in window.dilations))]
     columns = math.prod(window.kernel) * (x.shape[1] // window.groups)
@@ -85,6 +94,13 @@ def convolved(x: Array, window: Window, most: int | None = None) -> Array:
     split = chosen.reshape(patches, window.groups, channels // window.groups, *window.kernel)
     ordered = np.moveaxis(split, (1, 2), (0, -1))
     return np.ascontiguousarray(ordered.reshape(window.groups, patches, -1))
+
+
+def padded(x: Array, window: Window, value: float = 0) -> Array:
+    """Return x [N, C, *spatial] with its pads."""
+    if not any(window.pads):
+        return x
+    return np.pad(x, window.around, constant_values=value)
 
 
 def multiplied(x: Array) -> Array:
@@ -99,8 +115,8 @@ def padding(auto_pad: str, shape: Sequence[int], window: Window) -> tuple[int, .
     if auto_pad not in ("SAME_UPPER", "SAME_LOWER"):
         return (0,) * (2 * len(shape))
     before, behind = [], []
-    for size, k, s, d in zip(shape, window.kernel, window.strides, window.dilations, strict=True):
-        total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
+    for size, span, s in zip(shape, window.spans, window.strides, strict=True):
+        total = max((math.ceil(size / s) - 1) * s + span - size, 0)
         less, more = total // 2, total - total // 2
         before.append(less if auto_pad == "SAME_UPPER" else more)
         behind.append(more if auto_pad == "SAME_UPPER" else less)

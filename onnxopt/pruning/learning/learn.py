@@ -30,6 +30,8 @@ from onnxopt.runtime.machine.isa import usable_cores
 from onnxopt.sweep import matrix
 from onnxopt.sweep.shelf import Shelf
 
+SEEN = 1024
+"""Samples that are learned from or put aside, at most."""
 _BATCH = 4
 """Samples of a step: a few hundred samples make few steps otherwise."""
 _LEAST = 1e-2
@@ -45,7 +47,7 @@ def learn(
     protect: Collection[str] = (),
     passes: int = 8,
     rate: float = 1e-3,
-    most: int = 1024,
+    most: int = SEEN,
     blocks: bool = True,
     seed: int = 0,
     room: int = 1 << 30,

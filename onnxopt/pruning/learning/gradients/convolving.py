@@ -16,7 +16,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.pruning.learning.gradients import windows
 from onnxopt.pruning.learning.gradients.call import Call, Inputs, Made, given, needed, optional
-from onnxopt.sweep.patches import Window, window_of
+from onnxopt.sweep.patches import Window, padded, window_of
 
 
 class Convolution:
@@ -30,7 +30,7 @@ class Convolution:
         size: tuple[int, ...] | None = None,
     ) -> None:
         self.weight, self.window, self.shape = weight, window, tuple(shape)
-        reach = [sum(pads) for pads in windows.around(window)]
+        reach = [sum(pads) for pads in window.around]
         self.whole = tuple(length + more for length, more in zip(shape, reach, strict=True))
         self.size = windows.sizes(window, self.whole[2:]) if size is None else size
         self.lone = len(weight) == window.groups == shape[1]
@@ -46,7 +46,7 @@ class Convolution:
         That is x with its pads where each channel has a kernel of its own, otherwise
         [N, groups, places x channels, positions].
         """
-        x = windows.padded(x, self.window)
+        x = padded(x, self.window)
         if self.lone:
             return x
         shape = (len(x), self.window.groups, -1, math.prod(self.size))
@@ -138,12 +138,12 @@ def _transposed(call: Call, weight: Array, x: Array) -> tuple[Window, tuple[int,
     window = window_of(call.node, weight.shape, x.shape, call.opset)
     auto, rank = str(call.get("auto_pad") or "NOTSET"), x.ndim - 2
     more = call.get("output_padding") or (0,) * rank
-    spatial = zip(x.shape[2:], window.strides, windows.spans(window), more, strict=True)
+    spatial = zip(x.shape[2:], window.strides, window.spans, more, strict=True)
     full = [(count - 1) * stride + span + add for count, stride, span, add in spatial]
     asked, same = call.get("output_shape"), auto in ("SAME_UPPER", "SAME_LOWER")
     if not asked and not same:
         pads = window.pads if auto == "NOTSET" else (0,) * (2 * rank)
-        cut = [before + behind for before, behind in windows.around(replace(window, pads=pads))[2:]]
+        cut = [before + behind for before, behind in replace(window, pads=pads).around[2:]]
         made = tuple(whole - less for whole, less in zip(full, cut, strict=True))
         return replace(window, pads=pads), made
     wanted = asked[-rank:] if asked else np.multiply(x.shape[2:], window.strides).tolist()

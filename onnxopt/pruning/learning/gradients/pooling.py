@@ -16,7 +16,7 @@ import numpy as np
 from onnxopt.arrays import Array
 from onnxopt.pruning.learning.gradients import windows
 from onnxopt.pruning.learning.gradients.call import Call, Inputs, Made, given, needed
-from onnxopt.sweep.patches import Window, padding, window_of
+from onnxopt.sweep.patches import Window, padded, padding, window_of
 
 
 def max_pool(call: Call, inputs: Inputs) -> Made:
@@ -25,13 +25,13 @@ def max_pool(call: Call, inputs: Inputs) -> Made:
     window, size = _window(call, x.shape)
     reach = _reaching(window, size, x.shape)
     low = -np.inf
-    held = windows.padded(x, reach, low)
+    held = padded(x, reach, low)
     made = np.full((*x.shape[:2], *size), low, x.dtype)
     for _, part in windows.places(reach, size):
         np.maximum(made, held[part], out=made)
 
     def pull(gradients: Inputs) -> Inputs:
-        rest, held = given(gradients), windows.padded(x, reach, low)
+        rest, held = given(gradients), padded(x, reach, low)
         below = np.zeros(held.shape, rest.dtype)
         for _, part in windows.places(reach, size):
             own = rest * (held[part] == made)
@@ -48,7 +48,7 @@ def average_pool(call: Call, inputs: Inputs) -> Made:
     shape = x.shape
     window, size = _window(call, shape)
     reach = _reaching(window, size, shape)
-    held = windows.padded(x, reach)
+    held = padded(x, reach)
     whole = held.shape
     share = _share(window, size, shape, pads=bool(call.get("count_include_pad"))).astype(x.dtype)
     made = np.zeros((*shape[:2], *size), x.dtype)
@@ -74,8 +74,8 @@ def _window(call: Call, shape: Sequence[int]) -> tuple[Window, tuple[int, ...]]:
         plain = replace(window, dilations=(1,) * len(window.kernel))
         window = replace(window, pads=padding(auto, shape[2:], plain))
     size = []
-    pads = windows.around(window)[2:]
-    axes = zip(shape[2:], pads, windows.spans(window), window.strides, strict=True)
+    pads = window.around[2:]
+    axes = zip(shape[2:], pads, window.spans, window.strides, strict=True)
     for length, (before, behind), span, stride in axes:
         free = length + before + behind - span
         more = -(-free // stride) if call.get("ceil_mode") else free // stride
@@ -87,7 +87,7 @@ def _reaching(window: Window, size: tuple[int, ...], shape: Sequence[int]) -> Wi
     """Return the window with pads behind that its last positions need."""
     rank = len(size)
     behind = []
-    axes = zip(shape[2:], windows.around(window)[2:], windows.spans(window), strict=True)
+    axes = zip(shape[2:], window.around[2:], window.spans, strict=True)
     for (length, (before, own), span), count, stride in zip(
         axes, size, window.strides, strict=True
     ):
@@ -98,7 +98,7 @@ def _reaching(window: Window, size: tuple[int, ...], shape: Sequence[int]) -> Wi
 def _share(window: Window, size: tuple[int, ...], shape: Sequence[int], *, pads: bool) -> Array:
     """Return by position [*size] one over how many numbers are averaged there."""
     counts = []
-    axes = zip(shape[2:], windows.around(window)[2:], window.kernel, strict=True)
+    axes = zip(shape[2:], window.around[2:], window.kernel, strict=True)
     for axis, (length, (before, behind), kernel) in enumerate(axes):
         starts = np.arange(size[axis])[:, None] * window.strides[axis]
         met = starts + np.arange(kernel) * window.dilations[axis]
