@@ -90,8 +90,10 @@ class Task(Generic[Config]):
         found = prepared(
             self.source, self.config.target, self.folder, exact=self.exact, purpose=self.purpose
         )
-        self.declared = found.declared
-        return found
+        if self.teacher == self.source:
+            self.teacher = self.source = found.source
+        self.declared = found.candidate.declared
+        return found.candidate
 
     def described(self) -> str:
         """Say where the samples are from."""

@@ -17,7 +17,7 @@ FLOORS = {
     "passes": 4, "sweep": 4, "judging": 4, "quantizing": 4, "pruning": 4,
     "benchmarking": 4, "profiling": 4,
     "pipeline": 5, "accept": 5, "prove": 5,
-    "costs": 5, "given": 5, "preparing": 5, "inspection": 5,
+    "costs": 5, "given": 5, "preparing": 5, "conversion": 5, "inspection": 5,
     "task": 5, "quantization": 5, "prune_task": 5, "chain": 5, "optimization": 5,
     "api": 6, "render": 6,
     "cli": 7, "__main__": 7,

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 import onnxopt
-from onnxopt import prune_task
+from onnxopt import preparing, prune_task
 from onnxopt.cli.main import run
 from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
@@ -221,14 +221,21 @@ def test_single_weights_become_zero(model, tmp_path, importance):
     assert report.sparsity == pytest.approx(0.6, abs=0.05)
 
 
-def test_a_model_that_is_too_old_is_told_what_for(tmp_path):
+def test_a_model_that_cannot_be_raised_is_told_what_for(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OnnxOptError("onnx's converter fails: no adapter")
+
+    monkeypatch.setattr(preparing, "converted", fails)
     text = """<ir_version: 4, opset_import: ["": 9]> g (float[N,8] x) => (float[N,4] y)
         <float[8,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5}>
         { y = MatMul(x, w) }"""
     onnx.save(parser.parse_model(text), tmp_path / "old.onnx")
     with pytest.raises(OnnxOptError) as told:
         onnxopt.prune(tmp_path / "old.onnx", sparsity=0.5, random_data=True)
-    assert told.value.message == ("pruning needs operator set 13: operator set 9 is older than 11")
+    assert told.value.message == (
+        "pruning needs operator set 13: operator set 9 is older than 11,"
+        " and onnx's converter fails: no adapter"
+    )
     assert "export the model again" in told.value.hint
 
 

@@ -89,11 +89,12 @@ def raise_to(editor: Editor, goal: int) -> Counter[str]:
             if node.version is not None:
                 node.version = None
     model.opset_imports[""] = goal
-    model.ir_version = max(model.ir_version, _ir_version(goal))
+    model.ir_version = max(model.ir_version, ir_version_of(goal))
     return Counter({f"raise_opset_{now}_to_{goal}": 1})
 
 
-def _ir_version(opset: int) -> int:
+def ir_version_of(opset: int) -> int:
+    """Return the oldest IR version that an operator set goes with."""
     wanted = onnx.helper.OP_SET_ID_VERSION_MAP.get(("ai.onnx", opset))
     return int(wanted) if wanted is not None else _OLDEST_IR
 

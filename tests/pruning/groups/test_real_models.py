@@ -55,9 +55,9 @@ def feed_of(model, path):
     ("name", "units", "kinds"),
     [("pp_ocrv4_cls", 1330, {"channels"}), ("pp_ocrv4_rec", 4948, {"channels", "heads"})],
 )
-def test_small_models_shrink_and_compute_the_same(name, units, kinds):
+def test_small_models_shrink_and_compute_the_same(name, units, kinds, tmp_path):
     path = MODELS / f"{name}.onnx"
-    model = io.to_proto(prepared(path, find_target("portable")).model)
+    model = io.to_proto(prepared(path, find_target("portable"), tmp_path).candidate.model)
     groups, hard = assert_cuts(model, seeds=[0], feed=feed_of(model, path))
     assert sum(group.size for group in groups) >= units
     assert {group.kind for group in groups} == kinds
@@ -66,8 +66,8 @@ def test_small_models_shrink_and_compute_the_same(name, units, kinds):
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
-def test_published_models_shrink_or_say_why_not(path):
-    model = io.to_proto(prepared(path, find_target("portable")).model)
+def test_published_models_shrink_or_say_why_not(path, tmp_path):
+    model = io.to_proto(prepared(path, find_target("portable"), tmp_path).candidate.model)
     groups = find_groups(io.from_proto(model))
     assert groups.groups or groups.frozen
     soft, hard, _ = pruned(model, some(groups, 0.3))
