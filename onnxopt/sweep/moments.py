@@ -52,7 +52,8 @@ class Moments:
         if not self.gram.size:
             return
         scale = np.float32(1.0 / math.sqrt(max(x.shape[1], 1)))
-        self._waiting.append((x * scale, q * scale))
+        scaled = x * scale
+        self._waiting.append((scaled, scaled if q is x else q * scale))
         if sum(pair[0].shape[1] for pair in self._waiting) >= _BATCH:
             self.flush()
 
@@ -60,11 +61,14 @@ class Moments:
         """Add the products of what came last: a few large products take less than many small."""
         if not self._waiting:
             return
-        x, q = (np.concatenate(parts, axis=1) for parts in zip(*self._waiting, strict=True))
+        one = all(x is q for x, q in self._waiting)
+        firsts, seconds = zip(*self._waiting, strict=True)
+        q = np.concatenate(seconds, axis=1)
+        x = q if one else np.concatenate(firsts, axis=1)
         self._waiting.clear()
-        turned = q.transpose(0, 2, 1)
-        self.gram += np.matmul(turned, q)
-        self.cross += np.matmul(x.transpose(0, 2, 1), q)
+        square = np.matmul(q.transpose(0, 2, 1), q)
+        self.gram += square
+        self.cross += square if one else np.matmul(x.transpose(0, 2, 1), q)
         self.power += np.einsum("gpk,gpk->gk", x, x)
 
     def settle(self) -> None:
