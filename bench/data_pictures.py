@@ -19,7 +19,7 @@ import data_store
 from PIL import Image
 
 TASK = "efficientnet_lite0_pruning"
-FOLDS, CALIBRATION, OTHER = 4, 256, 300
+FOLDS, CALIBRATION, OTHER = 4, 1024, 300
 _LONGEST = 1024
 
 _ACTIVITIES = "gcompris/src/activities"

@@ -35,6 +35,8 @@ from onnxopt.runtime.machine.isa import usable_cores
 
 _PROVEN = 3
 """Feeds on which the shrunk model is held against the masked one."""
+_ACTIVATIONS = 4
+"""Part of the memory that is allowed for them; the rest of them goes to files."""
 _SHOWN = 6
 """Points of the front whose error is measured, besides the chosen one."""
 
@@ -71,6 +73,11 @@ class Maker:
     progress: Callable[[str, float | None], None] | None = None
     shown: int = _SHOWN
 
+    @property
+    def room(self) -> int:
+        """Bytes of activations that stay in memory: models, moments, sessions are there, too."""
+        return self.config.max_memory // _ACTIVATIONS
+
     def outcome(self) -> Outcome:
         """Take out what the structure is about."""
         ways = {
@@ -95,7 +102,7 @@ class Maker:
             refitted,
             samples,
             protect=self.config.protect,
-            room=self.config.max_memory // 2,
+            room=self.room,
             progress=self.progress,
         )
         better = self.judge is None or self.noise(refitted) < self.noise(model)
@@ -113,7 +120,7 @@ class Maker:
             most=max(SEEN, seeing.enough(self.macs(self.model))),
             protect=self.config.protect,
             seed=self.config.seed,
-            room=self.config.max_memory // 2,
+            room=self.room,
             progress=self.progress,
         )
         if told.kept and (self.judge is None or self.noise(pupil) < self.noise(found.model)):
@@ -148,7 +155,7 @@ class Maker:
             samples=self.samples,
             folder=self.folder,
             noise=None if self.judge is None else self.noise,
-            room=config.max_memory // 2,
+            room=self.room,
             progress=self.progress,
         )
         if config.target_latency is not None:
@@ -236,7 +243,7 @@ class Maker:
             config=self.config,
             samples=self.samples,
             seen=seeing.enough(self.macs(self.model)),
-            room=self.config.max_memory // 2,
+            room=self.room,
             progress=self.progress,
         )
         if not way.layers:
@@ -302,7 +309,7 @@ class Maker:
             self.layers_share(),
             protect=config.protect,
             noise=self.noise_of,
-            room=config.max_memory // 2,
+            room=self.room,
             progress=self.progress,
         )
         if not any(layer.rank is not None for layer in found.layers):

@@ -55,7 +55,7 @@ class Line:
         graph = ir.convenience.extract(self.model.graph, segment.reads, segment.makes)
         part = ir.Model(graph, ir_version=self.model.ir_version)
         part.opset_imports.update(self.model.opset_imports)
-        session = open_session(io.to_proto(part).SerializeToString(), config=EXACT)
+        session = open_session(io.to_proto(part).SerializeToString(), config=EXACT, arena=False)
         wanted = {put.name for put in session.get_inputs()}
         for sample in range(samples):
             feed = {name: self.get(sample, name) for name in segment.reads if name in wanted}
