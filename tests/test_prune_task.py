@@ -17,7 +17,7 @@ from onnxopt.errors import OnnxOptError
 from onnxopt.graph import io
 from onnxopt.graph._onnx_ir import ir
 from onnxopt.graph.signature import signature_of
-from onnxopt.pruning import making
+from onnxopt.pruning import making, refitting
 from onnxopt.pruning.channels import Channels
 from onnxopt.render import pruned
 from onnxopt.report import Difference
@@ -219,6 +219,27 @@ def test_single_weights_become_zero(model, tmp_path, importance):
             zeros, total = zeros + (array == 0).sum(), total + array.size
     assert zeros / total == pytest.approx(0.6, abs=0.05)
     assert report.sparsity == pytest.approx(0.6, abs=0.05)
+
+
+def test_layers_are_refitted_by_the_ridges_that_their_orders_were_chosen_by(model, monkeypatch):
+    """What errs least behind layers that err pulls too hard; by itself each finds its own."""
+    ways = []
+    honest = refitting.refit
+
+    def seen(*arguments, **named):
+        ways.append((arguments[4], honest(*arguments, **named)))
+        return ways[-1][1]
+
+    monkeypatch.setattr(refitting, "refit", seen)
+    onnxopt.prune(model, sparsity=0.4, structure="channel", calibration=feeds(), measure=False)
+    onnxopt.prune(model, sparsity=0.4, structure="channel", calibration=feeds(), measure=False,
+                  ridge=0.5)  # fmt: skip
+    (free, found), (fixed, told) = ways
+    assert found.ridges
+    assert all(found.ridges[name] == free.ridges[name] for name in found.ridges)
+    assert set(told.ridges.values()) == {0.5}
+    assert fixed.of("anything") == 0.5
+    assert refitting.Way().of("anything") is None
 
 
 def test_a_model_that_cannot_be_raised_is_told_what_for(tmp_path, monkeypatch):

@@ -231,7 +231,7 @@ class Channels:
                 student,
                 columns,
                 self.samples,
-                Way(ridge=self.config.ridge, solver=self.config.solver),
+                Way(ridge=self.config.ridge, solver=self.config.solver, ridges=self.ridges),
                 most=self.seen,
                 room=self.room,
                 progress=self.progress,

@@ -32,12 +32,18 @@ from onnxopt.sweep.together import Stop, said, together
 class Way:
     """How layers are refitted.
 
-    `ridge`, in mean diagonals of a Gram matrix, pulls the weights towards what they were; None: the
-    one that errs least on samples that were put aside, for each layer.
+    `ridge`, in mean diagonals of a Gram matrix, pulls the weights towards what they were. None:
+    that of `ridges` where the layer is known there, for others the one that errs least on samples
+    that were put aside. Behind layers that err, that one pulls too hard for what comes after.
     """
 
     ridge: float | None = None
     solver: str = "exact"
+    ridges: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, layer: str) -> float | None:
+        """Return the ridge of a layer; None where it is to be chosen."""
+        return self.ridges.get(layer) if self.ridge is None else self.ridge
 
 
 @dataclass(kw_only=True)
@@ -102,7 +108,9 @@ def refit(
     def visit(stop: Stop) -> None:
         fit, other = see(stop, aside)
         rows = matrix.rows_of(stop.teacher.nodes[stop.name], opset)
-        found, ridge, lost = solve(rows, columns[stop.name], fit, other, way)
+        found, ridge, lost = solve(
+            rows, columns[stop.name], fit, other, way.of(stop.name), way.solver
+        )
         done.ridges[stop.name], done.lost[stop.name] = ridge, lost
         node = stop.node
         edge = matrix.biased(editor, node)
@@ -117,13 +125,17 @@ def refit(
 
 
 def solve(
-    rows: Array, kept: Array, fit: Moments, held: Moments, way: Way
+    rows: Array,
+    kept: Array,
+    fit: Moments,
+    held: Moments,
+    ridge: float | None = None,
+    solver: str = "exact",
 ) -> tuple[closed.Refit, float, float]:
     """Return a layer's new rows, the ridge, and the loss on held-out samples over their energy.
 
-    Once the ridge is known, the rows are found on all samples.
+    Without a ridge it is chosen. Once it is known, the rows are found on all samples.
     """
-    ridge = way.ridge
     if ridge is None:
         if held.samples and fit.samples:
             ridge = closed.choose_ridge(rows, kept, fit, held).ridge
@@ -135,8 +147,8 @@ def solve(
         energy = float(closed.energies(rows, held).sum()) or 1.0
         lost = float(closed.noise(tried.rows, tried.shift, rows, held).sum()) / energy
     whole = fit.merged(held) if held.samples else fit
-    if way.solver != "exact":
-        return stepped(rows, kept, whole, ridge, way.solver), ridge, lost
+    if solver != "exact":
+        return stepped(rows, kept, whole, ridge, solver), ridge, lost
     return closed.refit(rows, kept, whole, ridge=ridge), ridge, lost
 
 
