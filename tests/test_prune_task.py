@@ -242,6 +242,30 @@ def test_layers_are_refitted_by_the_ridges_that_their_orders_were_chosen_by(mode
     assert refitting.Way().of("anything") is None
 
 
+def test_the_mean_of_two_refits_has_less_of_what_each_of_them_errs(tmp_path):
+    rng = np.random.default_rng(0)
+    true = normal(16, 3, 3, 3)
+
+    def noisy(path):
+        text = "(float[1,3,8,8] x) => (float[1,16,6,6] y) { y = Conv (x, w) }"
+        erring = true + 0.1 * rng.standard_normal(true.shape).astype(np.float32)
+        onnx.save(net(text, w=erring), path)
+        model = io.load(path)
+        model.graph.node(0).name = "conv"
+        return model
+
+    one, other = noisy(tmp_path / "a.onnx"), noisy(tmp_path / "b.onnx")
+
+    def error(model):
+        array = numpy_helper.to_array(io.to_proto(model).graph.initializer[0])
+        assert array.dtype == np.float32
+        return np.square(array - true).mean()
+
+    before = error(one)
+    assert error(refitting.averaged(one, other)) < 0.7 * min(before, error(other))
+    assert error(one) == before
+
+
 def test_a_model_that_cannot_be_raised_is_told_what_for(tmp_path, monkeypatch):
     def fails(*_, **__):
         raise OnnxOptError("onnx's converter fails: no adapter")
