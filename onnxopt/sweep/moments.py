@@ -19,7 +19,8 @@ class Moments:
 
     `gram` is E[q qᵀ] and `cross` E[x qᵀ], [groups, columns, columns]; `mean` is E[x] and `seen`
     E[q], [groups, columns]. Every sample weighs the same, however many positions it has. `power`
-    is E[x xᵀ] on the diagonal, [groups, columns]. They are sums until `settle` is called.
+    is E[x xᵀ] on the diagonal, [groups, columns]. They are sums until `settle` is called. Where x
+    was q in every sample, one array is both `gram` and `cross`: they are large.
     """
 
     gram: Array
@@ -29,6 +30,7 @@ class Moments:
     power: Array
     samples: int = 0
     _waiting: list[tuple[Array, Array]] = field(default_factory=list)
+    _apart: bool = False
 
     @classmethod
     def of(cls, groups: int, columns: int, *, second: bool = True) -> Moments:
@@ -61,34 +63,51 @@ class Moments:
         """Add the products of what came last: a few large products take less than many small."""
         if not self._waiting:
             return
-        one = all(x is q for x, q in self._waiting)
+        if not self._apart and any(x is not q for x, q in self._waiting):
+            self._apart = True
+            self.cross += self.gram
         firsts, seconds = zip(*self._waiting, strict=True)
-        q = np.concatenate(seconds, axis=1)
-        x = q if one else np.concatenate(firsts, axis=1)
         self._waiting.clear()
-        square = np.matmul(q.transpose(0, 2, 1), q)
-        self.gram += square
-        self.cross += square if one else np.matmul(x.transpose(0, 2, 1), q)
+        q = np.concatenate(seconds, axis=1)
+        x = np.concatenate(firsts, axis=1) if self._apart else q
+        self.gram += np.matmul(q.transpose(0, 2, 1), q)
+        if self._apart:
+            self.cross += np.matmul(x.transpose(0, 2, 1), q)
         self.power += np.einsum("gpk,gpk->gk", x, x)
 
     def settle(self) -> None:
         """Turn sums into means, once everything was seen."""
         self.flush()
-        for total in (self.gram, self.cross, self.mean, self.seen, self.power):
+        if not self._apart:
+            self.cross = self.gram
+        for total in (self.gram, self.mean, self.seen, self.power):
             total[...] /= max(self.samples, 1)
+        if self._apart:
+            self.cross[...] /= max(self.samples, 1)
 
     def merged(self, other: Moments) -> Moments:
         """Return the moments of both sets of samples."""
         samples = self.samples + other.samples
         share = other.samples / max(samples, 1)
-        names = ("gram", "cross", "mean", "seen", "power")
-        parts = {
-            name: getattr(self, name) * (1 - share) + getattr(other, name) * share for name in names
-        }
-        parts["gram"], parts["cross"] = (
-            np.asarray(parts[name], np.float32) for name in ("gram", "cross")
+
+        def both(name: str) -> Array:
+            return np.asarray(getattr(self, name) * (1 - share) + getattr(other, name) * share)
+
+        gram = both("gram").astype(np.float32, copy=False)
+        same = self.is_one and other.is_one
+        return Moments(
+            gram=gram,
+            cross=gram if same else both("cross").astype(np.float32, copy=False),
+            mean=both("mean"),
+            seen=both("seen"),
+            power=both("power"),
+            samples=samples,
         )
-        return Moments(samples=samples, **parts)
+
+    @property
+    def is_one(self) -> bool:
+        """Tell whether x was q in every sample."""
+        return self.cross is self.gram
 
     def centred(self, keep: float = 0.0) -> tuple[Array, Array]:
         """Return `gram` and `cross` about the means, of which a share `keep` of the square stays.
@@ -98,5 +117,6 @@ class Moments:
         rest = np.float32(1.0 - keep)
         seen, mean = self.seen.astype(np.float32), self.mean.astype(np.float32)
         gram = self.gram - rest * seen[:, :, None] * seen[:, None, :]
-        cross = self.cross - rest * mean[:, :, None] * seen[:, None, :]
-        return gram, cross
+        if self.is_one:
+            return gram, gram
+        return gram, self.cross - rest * mean[:, :, None] * seen[:, None, :]

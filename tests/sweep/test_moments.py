@@ -31,10 +31,29 @@ def test_moments_are_means_over_samples(same):
         np.testing.assert_allclose(getattr(moments, name), wanted, atol=1e-5)
 
 
-def test_a_model_that_is_looked_at_alone_needs_one_product():
+def test_a_model_that_is_looked_at_alone_has_one_matrix():
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal((1, 700, 6)).astype(np.float32) for _ in range(4)]
     alone = seen([(x, x) for x in arrays])
     beside = seen([(x, x.copy()) for x in arrays])
-    np.testing.assert_array_equal(alone.cross, alone.gram)
-    np.testing.assert_allclose(alone.cross, beside.cross, atol=1e-6)
+    assert alone.is_one
+    assert alone.cross is alone.gram
+    assert not beside.is_one
+    for name in ("gram", "cross", "mean", "seen", "power"):
+        np.testing.assert_allclose(getattr(alone, name), getattr(beside, name), atol=1e-6)
+    for one, other in zip(alone.centred(), beside.centred(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert alone.merged(alone).is_one
+    both = alone.merged(beside)
+    np.testing.assert_allclose(both.cross, alone.gram, atol=1e-6)
+    assert not both.is_one
+
+
+def test_a_model_that_drifts_away_later_has_two():
+    rng = np.random.default_rng(2)
+    arrays = [rng.standard_normal((1, 1100, 4)).astype(np.float32) for _ in range(3)]
+    pairs = [(arrays[0], arrays[0]), (arrays[1], arrays[1] + 1), (arrays[2], arrays[2])]
+    moments = seen(pairs)
+    assert not moments.is_one
+    wanted = np.mean([x[0].T @ q[0] / len(x[0]) for x, q in pairs], axis=0)
+    np.testing.assert_allclose(moments.cross[0], wanted, atol=1e-5)

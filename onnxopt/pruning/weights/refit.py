@@ -99,9 +99,11 @@ def noise(
     shape = (len(moments.gram), -1, rows.shape[1])
     wide, other = (np.asarray(part, np.float64).reshape(shape) for part in (rows, made))
     gone = wide - other
-    off = moments.cross.astype(np.float64) - moments.gram
     # In differences, because float32 sums have no room for differences of squares.
-    lost = np.sum((gone @ moments.gram + 2 * (wide @ off)) * gone, axis=2).reshape(-1)
+    pulled = gone @ moments.gram
+    if not moments.is_one:
+        pulled += 2 * (wide @ (moments.cross.astype(np.float64) - moments.gram))
+    lost = np.sum(pulled * gone, axis=2).reshape(-1)
     if energy is not None:
         lost = lost + energy - _told(wide, moments).reshape(-1)
     meant = shifted(rows, made, moments)
@@ -141,6 +143,8 @@ def choose_ridge(
 
 def _told(wide: Array, moments: Moments) -> Array:
     """Return E[(W x)²] - E[(W (x - q))²] of rows [groups, rows, columns]."""
+    if moments.is_one:
+        return np.asarray(np.sum((wide @ moments.gram) * wide, axis=2))
     both = 2 * moments.cross.astype(np.float64) - moments.gram
     return np.asarray(np.sum((wide @ both) * wide, axis=2))
 
