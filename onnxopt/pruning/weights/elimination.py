@@ -50,12 +50,14 @@ def _begin(panel: Panel, ridge: float) -> tuple[Downdate | Alone, float, float]:
     rows = np.asarray(panel.rows, np.float64)
     if panel.gram is None or panel.cross is None:
         return Alone(rows, panel.units), 0.0, float(np.square(rows).sum())
+    # Matrices of [columns, columns] are large: one after the other, none kept longer than needed.
+    wanted = rows @ panel.cross
+    energy = float(2 * np.sum(wanted * rows) - np.sum((rows @ panel.gram) * rows))
     hessian, added = factor.ridged(panel.gram, ridge)
-    gram, wanted = panel.gram.astype(np.float64), rows @ panel.cross
     inverse = factor.inverse(hessian)
+    del hessian
     aimed = wanted + added * rows
     weights = aimed @ inverse
-    energy = float(2 * np.sum(wanted * rows) - np.sum((rows @ gram) * rows))
     explained = float(np.sum(weights * aimed))
     part = Downdate(inverse, *_fewer(weights, rows), panel.units, added)
     # Of an input that is off, moments tell the energy of the output but for E‖W x - W q‖².

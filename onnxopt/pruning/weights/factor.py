@@ -9,6 +9,8 @@ from onnxopt.arrays import Array
 RIDGE = 0.1
 """In mean diagonals, where nothing was held back to choose by: what did least harm to layers of
 EfficientNet-Lite0, of other photographs than those it was fitted on."""
+_BLOCK = 256
+"""Rows that are mirrored at once."""
 LEAST_RIDGE = 1e-6
 """In mean diagonals: about what the float32 sums of a Gram matrix know of it."""
 
@@ -44,14 +46,26 @@ def cholesky(matrix: Array) -> Array:
 
 
 def inverse(matrix: Array) -> Array:
-    """Return the inverse of a positive definite matrix [columns, columns], float64."""
+    """Return the inverse of a positive definite matrix [columns, columns], float64.
+
+    Memory: the matrix and two more of its size.
+    """
     from scipy.linalg import get_lapack_funcs
 
     factor = cholesky(matrix)
     invert = get_lapack_funcs("potri", (factor,))
     found, _ = invert(factor, lower=1, overwrite_c=1)
-    found = np.tril(found)
-    return np.asarray(found + np.tril(found, -1).T)
+    return _mirrored(found)
+
+
+def _mirrored(lower: Array) -> Array:
+    """Write the lower triangle of a matrix over the upper one, in place; return it."""
+    for start in range(0, len(lower), _BLOCK):
+        stop = min(start + _BLOCK, len(lower))
+        lower[start:stop, stop:] = lower[stop:, start:stop].T
+        corner = np.tril(lower[start:stop, start:stop])
+        lower[start:stop, start:stop] = corner + np.tril(corner, -1).T
+    return lower
 
 
 def solve(matrix: Array, right: Array) -> Array:
