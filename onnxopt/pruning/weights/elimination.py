@@ -51,8 +51,8 @@ def _begin(panel: Panel, ridge: float) -> tuple[Downdate | Alone, float, float]:
     if panel.gram is None or panel.cross is None:
         return Alone(rows, panel.units), 0.0, float(np.square(rows).sum())
     # Matrices of [columns, columns] are large: one after the other, none kept longer than needed.
-    wanted = rows @ panel.cross
-    energy = float(2 * np.sum(wanted * rows) - np.sum((rows @ panel.gram) * rows))
+    wanted = factor.times(rows, panel.cross)
+    energy = float(2 * np.sum(wanted * rows) - np.sum(factor.times(rows, panel.gram) * rows))
     hessian, added = factor.ridged(panel.gram, ridge)
     inverse = factor.inverse(hessian)
     del hessian

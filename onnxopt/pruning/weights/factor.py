@@ -10,7 +10,7 @@ RIDGE = 0.1
 """In mean diagonals, where nothing was held back to choose by: what did least harm to layers of
 EfficientNet-Lite0, of other photographs than those it was fitted on."""
 _BLOCK = 256
-"""Rows that are mirrored at once."""
+"""Rows that are mirrored at once, columns that are widened at once."""
 LEAST_RIDGE = 1e-6
 """In mean diagonals: about what the float32 sums of a Gram matrix know of it."""
 
@@ -66,6 +66,16 @@ def _mirrored(lower: Array) -> Array:
         corner = np.tril(lower[start:stop, start:stop])
         lower[start:stop, start:stop] = corner + np.tril(corner, -1).T
     return lower
+
+
+def times(rows: Array, matrix: Array) -> Array:
+    """Return rows @ matrix in float64; some columns of a float32 matrix are widened at once."""
+    wide = np.asarray(rows, np.float64)
+    made = np.empty((*wide.shape[:-1], matrix.shape[-1]))
+    for start in range(0, matrix.shape[-1], _BLOCK):
+        part = slice(start, start + _BLOCK)
+        made[..., part] = wide @ matrix[..., part].astype(np.float64)
+    return made
 
 
 def solve(matrix: Array, right: Array) -> Array:

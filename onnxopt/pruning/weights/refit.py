@@ -73,7 +73,7 @@ def refit(
             continue
         level = float(np.diagonal(gram[group]).mean(dtype=np.float64))
         hessian, added = factor.ridged(gram[group][np.ix_(columns, columns)], ridge, level)
-        wanted = np.asarray(rows[mine[:, 0]], np.float64) @ cross[group][:, columns]
+        wanted = factor.times(rows[mine[:, 0]], cross[group])[:, columns]
         wanted += added * aim[mine, columns]
         made[mine, columns] = factor.solve(hessian, wanted.T).T
     shift = shifted(rows, made, moments)
@@ -100,9 +100,9 @@ def noise(
     wide, other = (np.asarray(part, np.float64).reshape(shape) for part in (rows, made))
     gone = wide - other
     # In differences, because float32 sums have no room for differences of squares.
-    pulled = gone @ moments.gram
+    pulled = factor.times(gone, moments.gram)
     if not moments.is_one:
-        pulled += 2 * (wide @ (moments.cross.astype(np.float64) - moments.gram))
+        pulled += 2 * factor.times(wide, moments.cross - moments.gram)
     lost = np.sum(pulled * gone, axis=2).reshape(-1)
     if energy is not None:
         lost = lost + energy - _told(wide, moments).reshape(-1)
@@ -143,10 +143,10 @@ def choose_ridge(
 
 def _told(wide: Array, moments: Moments) -> Array:
     """Return E[(W x)²] - E[(W (x - q))²] of rows [groups, rows, columns]."""
-    if moments.is_one:
-        return np.asarray(np.sum((wide @ moments.gram) * wide, axis=2))
-    both = 2 * moments.cross.astype(np.float64) - moments.gram
-    return np.asarray(np.sum((wide @ both) * wide, axis=2))
+    made = factor.times(wide, moments.gram)
+    if not moments.is_one:
+        made = 2 * factor.times(wide, moments.cross) - made
+    return np.asarray(np.sum(made * wide, axis=2))
 
 
 def _groups(rows: Array, kept: Array, groups: int) -> Iterator[tuple[Array, Array]]:
