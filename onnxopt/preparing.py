@@ -70,7 +70,9 @@ def prepared(
                 f"{purpose} needs operator set {_OPSET}: {obstacle}, and {error.message}",
                 f"export the model again at operator set {_OPSET} or later",
             ) from error
-        source, candidate = raised if refusal(source) else source, _made(raised, config, beside)
+        candidate = _made(raised, config, beside)
+        if refusal(source):
+            source = raised
     if candidate.model.opset_imports.get("", _OPSET) < _OPSET:
         opset.raise_to(Editor(candidate.model), _OPSET)
         shapes.infer(candidate.model)

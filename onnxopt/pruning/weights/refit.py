@@ -73,7 +73,7 @@ def refit(
             continue
         level = float(np.diagonal(gram[group]).mean(dtype=np.float64))
         hessian, added = factor.ridged(gram[group][np.ix_(columns, columns)], ridge, level)
-        wanted = factor.times(rows[mine[:, 0]], cross[group])[:, columns]
+        wanted = factor.times(rows[mine[:, 0]], cross[group][:, columns])
         wanted += added * aim[mine, columns]
         made[mine, columns] = factor.solve(hessian, wanted.T).T
     shift = shifted(rows, made, moments)
