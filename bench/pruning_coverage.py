@@ -27,12 +27,12 @@ from tools import FOLDER
 PRUNED, REFUSED, VAGUE, INVALID, CRASHED = "pruned", "refused", "vague", "invalid", "crashed"
 STATUSES = (PRUNED, REFUSED, VAGUE, INVALID, CRASHED)
 """What becomes of a model, best first. Vague is a refusal that names neither operator nor tensor
-of the model nor its operator set; that, what is invalid and what crashed are faults of onnxopt."""
+of the model; that, what is invalid and what crashed are faults of onnxopt."""
 KINDS = ("light", "simple", "pytorch-converted", "pytorch-operator")
 _TIMEOUT = 900.0
 _SHARE = "0.3"
 _SAID = ("error:", "failed:")
-_EMPTY = re.compile(r"\b(no|nothing|without|none|operator set \d+)\b", re.IGNORECASE)
+_EMPTY = re.compile(r"\b(no|nothing|without|none)\b", re.IGNORECASE)
 Verdict = dict[str, Any]
 
 
@@ -76,9 +76,15 @@ def refusal(said: str, error: str | None, words: set[str]) -> Verdict:
     line = next((line for line in said.splitlines() if line.startswith(_SAID)), None)
     if line is None or "Traceback" in said or "this is a fault of onnxopt" in said:
         return {"status": CRASHED, "why": (error or "it ended well but wrote no model")[:400]}
-    named = words & set(re.findall(r"[\w./:-]+", said))
+    named = words & spoken(said)
     status = REFUSED if named or _EMPTY.search(line) else VAGUE
     return {"status": status, "why": line.partition(":")[2].strip()[:400]}
+
+
+def spoken(said: str) -> set[str]:
+    """Return what may be a name in a message, C++'s qualified names also by their parts."""
+    found = set(re.findall(r"[\w./:-]+", said))
+    return found | {part for name in found for part in name.split("::")}
 
 
 def gone(report: Path) -> Verdict:

@@ -155,6 +155,11 @@ def test_the_twin_is_measured_once(tmp_path, runs, monkeypatch):
         ("Traceback (most recent call last):\nKeyError: 'x'", coverage.CRASHED),
         ("error: KeyError: 'Conv'\nhint: this is a fault of onnxopt; report it", coverage.CRASHED),
         ("", coverage.CRASHED),
+        (
+            "error: onnxruntime cannot load m: onnxruntime::Softmax::Locale::Locale(x)",
+            coverage.REFUSED,
+        ),
+        ("error: pruning needs operator set 13: operator set 6 is older than 11", coverage.VAGUE),
     ],
 )
 def test_a_refusal_names_what_froze(said, status):
